@@ -1,0 +1,233 @@
+package profiles
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Spec is a resolved profile: every default filled in, every `extends` merged,
+// every rule carrying the line it came from. It is plain data and survives a
+// round trip through JSON (agentjail profile show --json).
+//
+// An empty list in it means nothing is allowed, never everything.
+type Spec struct {
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Sources     []Source  `json:"sources"` // every file that was read, the profile itself first
+	Workspace   Workspace `json:"workspace"`
+	Files       Files     `json:"files"`
+	Network     Network   `json:"network"`
+	Process     Process   `json:"process"`
+	Syscalls    []Syscall `json:"syscalls"` // opened beyond the base allowlist
+	Limits      Limits    `json:"limits"`
+	Artifacts   Artifacts `json:"artifacts"`
+	Audit       Audit     `json:"audit"`
+}
+
+// Source is one file that took part in a profile.
+type Source struct {
+	File    string `json:"file"`   // as diagnostics and origins name it
+	Path    string `json:"path"`   // absolute path, or "built-in"
+	SHA256  string `json:"sha256"` // of its bytes, hex
+	Builtin bool   `json:"builtin,omitempty"`
+}
+
+// Origin is the place of a rule: the profile's base name and the line in it.
+// Its text form, "web.hcl:14", is what every denial quotes.
+type Origin struct {
+	File string
+	Line int
+}
+
+func (o Origin) String() string {
+	if o.File == "" {
+		return ""
+	}
+	return o.File + ":" + strconv.Itoa(o.Line)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (o Origin) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (o *Origin) UnmarshalText(b []byte) error {
+	s := string(b)
+	if s == "" {
+		*o = Origin{}
+		return nil
+	}
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return fmt.Errorf("origin %q is not FILE:LINE", s)
+	}
+	n, err := strconv.Atoi(s[i+1:])
+	if err != nil {
+		return fmt.Errorf("origin %q is not FILE:LINE", s)
+	}
+	*o = Origin{File: s[:i], Line: n}
+	return nil
+}
+
+// Mode of the workspace.
+type Mode string
+
+// The workspace modes. Overlay is the default: the host's files are the lower
+// layer and never change.
+const (
+	ModeOverlay  Mode = "overlay"
+	ModeDirect   Mode = "direct"
+	ModeReadonly Mode = "readonly"
+	ModeEmpty    Mode = "empty"
+)
+
+// Upper says where an overlay keeps what the agent writes.
+type Upper string
+
+// The places of an overlay's upper layer. Auto tries memory and takes disk where
+// the kernel's tmpfs can't carry an overlay in a user namespace (before Linux 6.6
+// tmpfs has no user.* extended attributes).
+const (
+	UpperAuto   Upper = "auto"
+	UpperMemory Upper = "memory"
+	UpperDisk   Upper = "disk"
+)
+
+// Workspace is the tree that the agent works on.
+type Workspace struct {
+	Path   string    `json:"path"` // absolute and clean; symlinks are resolved by the caller of Load
+	Mode   Mode      `json:"mode"`
+	Upper  Upper     `json:"upper"`
+	Size   int64     `json:"size"` // bytes that the agent may add
+	Hide   []Pattern `json:"hide"` // relative doublestar globs that do not exist in the jail
+	Origin Origin    `json:"origin"`
+}
+
+// Pattern is one pattern with its origin.
+type Pattern struct {
+	Pattern string `json:"pattern"`
+	Origin  Origin `json:"origin"`
+}
+
+// Files is what the jail sees of the host beside the workspace. Patterns are
+// absolute doublestar globs, `~` already expanded. Deny wins over the rest.
+type Files struct {
+	Read  []Pattern `json:"read"`
+	Write []Pattern `json:"write"`
+	Exec  []Pattern `json:"exec"` // read and execute
+	Deny  []Pattern `json:"deny"`
+}
+
+// Protocol is what may be spoken on a connection that a rule allows.
+type Protocol string
+
+// The protocols. TLS wants a ClientHello whose SNI is the name; HTTP wants a Host
+// header that is the name; SSH wants an SSH identification line; TCP is opaque.
+const (
+	ProtocolTLS  Protocol = "tls"
+	ProtocolHTTP Protocol = "http"
+	ProtocolSSH  Protocol = "ssh"
+	ProtocolTCP  Protocol = "tcp"
+)
+
+// Network is what the jail may reach. Deny beats allow, and what nothing matches
+// is denied.
+type Network struct {
+	Allow []NetRule `json:"allow"`
+	Deny  []NetRule `json:"deny"`
+}
+
+// NetRule is one `allow` or `deny` block of `network`.
+type NetRule struct {
+	Label      string        `json:"label"` // as written
+	Hosts      []HostPattern `json:"hosts"`
+	Ports      []uint16      `json:"ports"` // deny: empty means every port; allow: never empty
+	Protocol   Protocol      `json:"protocol,omitempty"`
+	Upstream   string        `json:"upstream,omitempty"`    // host:port dialled instead of the name
+	UpstreamCA string        `json:"upstream_ca,omitempty"` // absolute path of a PEM file
+	Reason     string        `json:"reason,omitempty"`
+	Origin     Origin        `json:"origin"`
+}
+
+// HostKind tells the three forms of a host pattern apart.
+type HostKind string
+
+// The kinds of host pattern.
+const (
+	HostExact    HostKind = "exact"    // one name
+	HostWildcard HostKind = "wildcard" // "*.example.com": one or more labels below, not the apex; "*": every name
+	HostPrefix   HostKind = "prefix"   // IP address or CIDR
+)
+
+// HostPattern is a canonical host pattern: lower case, A-labels (IDNA), no
+// trailing dot; an address as a prefix.
+type HostPattern struct {
+	Kind   HostKind     `json:"kind"`
+	Name   string       `json:"name,omitempty"`   // exact: the name; wildcard: what follows "*." ("" for "*")
+	Prefix netip.Prefix `json:"prefix,omitempty"` // prefix: masked, IPv4-mapped unmapped
+}
+
+// Process is the agent's environment.
+type Process struct {
+	PassEnv []Pattern `json:"pass_env"` // names taken from the caller's environment; "LC_*" is a glob
+	Env     []EnvVar  `json:"env"`      // set, sorted by name
+}
+
+// EnvVar is a variable that the profile sets.
+type EnvVar struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Origin Origin `json:"origin"`
+}
+
+// Syscall opens one call ("ptrace") or a named group ("@ptrace").
+type Syscall struct {
+	Name   string `json:"name"`
+	Origin Origin `json:"origin"`
+}
+
+// Enforce says what happens when the host can't enforce a limit.
+type Enforce string
+
+// Strict refuses the run; best-effort lets rlimits and sampling stand in, and the
+// trail's first event says so.
+const (
+	EnforceStrict     Enforce = "strict"
+	EnforceBestEffort Enforce = "best-effort"
+)
+
+// Limit is one limit; what Value counts is said by the field of Limits that holds it.
+type Limit struct {
+	Value   int64   `json:"value"`
+	Enforce Enforce `json:"enforce"`
+	Origin  Origin  `json:"origin"`
+}
+
+// Limits of a run. A nil field is no limit of the profile's.
+type Limits struct {
+	Memory    *Limit `json:"memory,omitempty"`     // bytes
+	CPUs      *Limit `json:"cpus,omitempty"`       // thousandths of a CPU
+	Processes *Limit `json:"processes,omitempty"`  // processes and threads at once
+	OpenFiles *Limit `json:"open_files,omitempty"` // descriptors of one process
+	Time      *Limit `json:"time,omitempty"`       // nanoseconds of wall time
+	Idle      *Limit `json:"idle,omitempty"`       // nanoseconds without output and without CPU use
+	Output    *Limit `json:"output,omitempty"`     // bytes of stdout and stderr together
+}
+
+// Duration is the value of a time limit.
+func (l *Limit) Duration() time.Duration { return time.Duration(l.Value) }
+
+// Artifacts is what is kept of a run.
+type Artifacts struct {
+	Collect []Pattern `json:"collect"` // doublestar globs relative to the workspace
+	Size    int64     `json:"size"`    // bytes in all
+	Origin  Origin    `json:"origin"`
+}
+
+// Audit configures the trail.
+type Audit struct {
+	Size   int64  `json:"size"` // bytes of audit.jsonl
+	Origin Origin `json:"origin"`
+}
