@@ -1,0 +1,188 @@
+package jail
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"golang.org/x/sys/unix"
+)
+
+// maskedPaths and readonlyPaths are what a container's /proc must not show or take
+// (the OCI runtimes' list, and more that only tells of the host's hardware and
+// kernel addresses).
+var (
+	maskedPaths = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+		"/proc/key-users", "/proc/kmsg", "/proc/kallsyms", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/proc/vmallocinfo", "/proc/slabinfo", "/proc/pagetypeinfo", "/proc/iomem",
+		"/proc/ioports", "/proc/mtrr", "/proc/config.gz",
+	}
+	readonlyPaths = []string{
+		"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+		"/proc/driver", "/proc/tty",
+	}
+)
+
+// setupCaps are what PID 1 needs until the agent's stage exists, in the outer user
+// namespace only: mounts and the overlay's work folder (SYS_ADMIN, DAC_OVERRIDE,
+// CHOWN, FOWNER), the network (NET_ADMIN, and NET_BIND_SERVICE for ports below
+// 1024), the agent's id map (SETFCAP, SETUID, SETGID), and emptying its own sets.
+var setupCaps = []string{
+	"CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER", "CAP_NET_ADMIN",
+	"CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP",
+	"CAP_MKNOD",
+}
+
+// containerConfig is libcontainer's form of the plan: every namespace, the mounts
+// of the view, and PID 1's capabilities. Its Seccomp stays nil: it would come
+// before Landlock and before the agent's own user namespace.
+func containerConfig(p *Plan) *configs.Config {
+	c := &configs.Config{
+		Rootfs:     p.Rootfs,
+		Readonlyfs: true,
+		Hostname:   p.Hostname,
+		Namespaces: configs.Namespaces{
+			{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID},
+			{Type: configs.NEWNET}, {Type: configs.NEWIPC}, {Type: configs.NEWUTS},
+			{Type: configs.NEWCGROUP},
+		},
+		UIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(p.IDs.HostUID), Size: int64(p.IDs.Size)}},
+		GIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(p.IDs.HostGID), Size: int64(p.IDs.Size)}},
+		// Private, not slave: nothing that the host mounts later shows up inside.
+		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
+		MaskPaths:       maskedPaths,
+		ReadonlyPaths:   readonlyPaths,
+		NoNewKeyring:    false,
+		NoNewPrivileges: true,
+		RootlessEUID:    p.Rootless,
+		RootlessCgroups: p.Rootless,
+		Cgroups:         cgroupConfig(p),
+		Capabilities: &configs.Capabilities{
+			Bounding: setupCaps, Effective: setupCaps, Permitted: setupCaps,
+		},
+	}
+	for _, d := range specconv.AllowedDevices {
+		for _, path := range jailDevices {
+			if d.Path == path {
+				c.Devices = append(c.Devices, d)
+			}
+		}
+	}
+	for _, m := range p.Mounts {
+		c.Mounts = append(c.Mounts, mountConfig(p, m))
+	}
+	return c
+}
+
+func cgroupConfig(p *Plan) *cgroups.Cgroup {
+	c := &cgroups.Cgroup{
+		Rootless:  p.Rootless,
+		Resources: &cgroups.Resources{},
+		Name:      "agentjail-" + p.ID,
+	}
+	if p.Cgroup == nil {
+		return c
+	}
+	c.Name, c.Systemd = p.Cgroup.Name, p.Cgroup.Systemd
+	if c.Systemd {
+		c.ScopePrefix, c.Name = "agentjail", p.ID
+	}
+	r := c.Resources
+	r.Memory = p.Cgroup.Memory
+	if r.Memory > 0 {
+		r.MemorySwap = r.Memory // memory and swap together, so: no swap
+	}
+	if p.Cgroup.Processes > 0 {
+		n := p.Cgroup.Processes
+		r.PidsLimit = &n
+	}
+	if p.Cgroup.MilliCPUs > 0 {
+		const period = 100_000 // µs, the kernel's default
+		r.CpuPeriod = period
+		r.CpuQuota = p.Cgroup.MilliCPUs * period / 1000
+	}
+	return c
+}
+
+func mountConfig(p *Plan, m Mount) *configs.Mount {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV
+	c := &configs.Mount{Source: m.Source, Destination: m.Target, Data: m.Options, Flags: flags}
+	if !m.Writable {
+		c.Flags |= unix.MS_RDONLY
+	}
+	switch m.Kind {
+	case MountProc:
+		c.Device, c.Source = "proc", "proc"
+		c.Flags = flags | unix.MS_NOEXEC
+	case MountPts:
+		c.Device, c.Source = "devpts", "devpts"
+		// devpts in a user namespace refuses nodev: its nodes must work.
+		c.Flags = unix.MS_NOSUID | unix.MS_NOEXEC
+	case MountTmpfs:
+		c.Device, c.Source = "tmpfs", "tmpfs"
+	case MountBind:
+		c.Device = "bind"
+		c.Flags |= unix.MS_BIND | unix.MS_REC
+		// The same for every mount below it; MS_REMOUNT reaches the top one only.
+		c.RecAttr = &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+		if !m.Writable {
+			c.RecAttr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+		}
+		if m.IDMap != nil && !p.Rootless {
+			c.IDMapping = &configs.MountIDMapping{
+				UIDMappings: swapMap(m.IDMap.UID, p.IDs.HostUID, p.IDs.AgentUID),
+				GIDMappings: swapMap(m.IDMap.GID, p.IDs.HostGID, p.IDs.AgentGID),
+			}
+		}
+	}
+	return c
+}
+
+// swapMap maps the ids of a file system to those of the jail: the owner becomes
+// the agent and the agent's number the owner's, so that every id below 65536 has a
+// place and none has two. (An id without one can't be copied up: EOVERFLOW.)
+func swapMap(owner, base, agent uint32) []configs.IDMap {
+	id := func(from, to, n uint32) configs.IDMap {
+		return configs.IDMap{ContainerID: int64(from), HostID: int64(base) + int64(to), Size: int64(n)}
+	}
+	if owner == agent {
+		return []configs.IDMap{id(0, 0, UIDRange)}
+	}
+	if owner >= UIDRange {
+		// An owner from outside the range (a directory service's): it takes the
+		// agent's place, whose own number has then nowhere to go.
+		return []configs.IDMap{id(0, 0, agent), id(agent+1, agent+1, UIDRange-agent-1), id(owner, agent, 1)}
+	}
+	lo, hi := min(owner, agent), max(owner, agent)
+	maps := []configs.IDMap{id(lo, hi, 1), id(hi, lo, 1), id(hi+1, hi+1, UIDRange-hi-1)}
+	if lo > 0 {
+		maps = append(maps, id(0, 0, lo))
+	}
+	if hi-lo > 1 {
+		maps = append(maps, id(lo+1, lo+1, hi-lo-1))
+	}
+	return maps
+}
+
+// planFile puts what PID 1 needs of the plan into a sealed memfd.
+func memfd(name string, data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("memfd %s: %w", name, err)
+	}
+	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+	}
+	return f, nil
+}

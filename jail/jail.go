@@ -1,0 +1,315 @@
+package jail
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/audit"
+)
+
+// Options are what Start needs beside the plan.
+type Options struct {
+	CABundle string
+	Stdio    [3]*os.File // the agent's ends of the pipes; nil with a terminal
+	Sink     audit.Sink
+}
+
+// Jail is a started jail. The agent stands before its first instruction until
+// Release is called.
+type Jail struct {
+	Layers  []Layer
+	Upper   *os.File   // the overlay's upper layer; nil where there is none
+	PTY     *os.File   // the master; nil without a terminal
+	Network []*os.File // what the network hook made, in its order
+
+	plan      *Plan
+	control   *os.File
+	notify    *notifier
+	container *libcontainer.Container
+	process   *libcontainer.Process
+	initPID   int
+	ended     chan End
+	stopped   chan struct{}
+	gone      chan struct{} // PID 1 was reaped
+	unlock    chan struct{} // lets the forking thread go
+	killOnce  sync.Once
+	closeOnce sync.Once
+}
+
+// End is how the agent ended.
+type End struct {
+	Status  unix.WaitStatus
+	UserCPU time.Duration
+	SysCPU  time.Duration
+	MaxRSS  int64 // bytes
+	Err     error // a *CommandError, or the jail died
+}
+
+// Start builds the jail. When it returns without an error every layer is in force
+// and was tried; the agent waits for Release. On an error nothing is left running.
+func Start(p *Plan, o Options) (_ *Jail, err error) {
+	filter, err := buildFilter(p.Syscalls)
+	if err != nil {
+		return nil, layerError("seccomp", err, "")
+	}
+	plan, err := json.Marshal(shimPlan{Plan: p, Filter: filter})
+	if err != nil {
+		return nil, err
+	}
+	// Modes of what libcontainer creates must not depend on the caller's umask: the
+	// jail's user is another one.
+	old := unix.Umask(0o022)
+	defer unix.Umask(old)
+	if err := makeRootfs(p, o.CABundle); err != nil {
+		return nil, layerError("file view", err, "")
+	}
+	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			j.Kill()
+			j.Close()
+		}
+	}()
+	if err := j.boot(plan, o); err != nil {
+		return nil, err
+	}
+	m, files, err := receive(j.control)
+	if err != nil {
+		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process died while setting up: %w", err)}
+	}
+	if m.Type != msgReady {
+		closeAll(files)
+		return nil, m.err(p)
+	}
+	if err := j.adopt(m, files, o.Sink); err != nil {
+		return nil, err
+	}
+	go j.listen(o.Sink)
+	return j, nil
+}
+
+// boot starts PID 1 through libcontainer.
+func (j *Jail) boot(plan []byte, o Options) error {
+	p := j.plan
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socketpair", err)
+	}
+	j.control = os.NewFile(uintptr(pair[0]), "control")
+	theirs := os.NewFile(uintptr(pair[1]), "control-pid1")
+	defer theirs.Close()
+	planFile, err := memfd("agentjail-plan", plan)
+	if err != nil {
+		return err
+	}
+	defer planFile.Close()
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+
+	j.container, err = libcontainer.Create(filepath.Dir(p.Container), filepath.Base(p.Container), containerConfig(p))
+	if err != nil {
+		return layerError("container", err, "")
+	}
+	extra := []*os.File{self, theirs, planFile}
+	if !p.Agent.Terminal {
+		extra = append(extra, o.Stdio[:]...)
+	}
+	j.process = &libcontainer.Process{
+		// By descriptor: the jail has no path to this binary.
+		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg},
+		// PID 1 only waits and passes on; it needs no parallelism and little heap.
+		Env:        []string{"GOMAXPROCS=2", "GOGC=50", "HOME=/", "PATH=/nonexistent"},
+		Cwd:        "/",
+		Stdin:      null,
+		Stdout:     null,
+		Stderr:     null,
+		ExtraFiles: extra,
+		Init:       true,
+	}
+	// PID 1 dies with the thread that forked it (PR_SET_PDEATHSIG), so that thread
+	// is kept until the jail is closed.
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		started <- j.container.Run(j.process)
+		<-j.unlock
+	}()
+	if err := <-started; err != nil {
+		layer, hint := containerHint(err)
+		return layerError(layer, errors.New(oneLine(err.Error())), hint)
+	}
+	if j.initPID, err = j.process.Pid(); err != nil {
+		return err
+	}
+	go func() {
+		// The error says that PID 1 was killed, which is how each jail ends.
+		_, _ = j.process.Wait()
+		close(j.gone)
+	}()
+	return nil
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
+
+// err makes the error out of PID 1's failure message.
+func (m message) err(p *Plan) error {
+	if m.Layer == "command" {
+		ce := &CommandError{Command: p.Agent.Argv[0], NotFound: m.NotFound}
+		if m.Error != "" {
+			ce.Err = errors.New(m.Error)
+		}
+		return ce
+	}
+	return &LayerError{Layer: m.Layer, Err: errors.New(m.Error), Hint: m.Hint}
+}
+
+// adopt takes over what PID 1 handed out.
+func (j *Jail) adopt(m message, files []*os.File, sink audit.Sink) error {
+	if len(files) != len(m.Files) {
+		closeAll(files)
+		return errors.New("the jail's first process handed out fewer descriptors than it named")
+	}
+	var listener *os.File
+	for i, name := range m.Files {
+		switch name {
+		case "upper":
+			j.Upper = files[i]
+		case "pty":
+			j.PTY = files[i]
+		case "listener":
+			listener = files[i]
+		default:
+			j.Network = append(j.Network, files[i])
+		}
+	}
+	if listener == nil {
+		return &LayerError{Layer: "seccomp", Err: errors.New("no notification descriptor arrived")}
+	}
+	var err error
+	j.Layers, err = layers(j.plan, m.Checks)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	j.notify, err = newNotifier(listener, sink)
+	return err
+}
+
+// Release lets the agent run: its exec, held by the first notification, is
+// answered from here on.
+func (j *Jail) Release() { go j.notify.serve() }
+
+// listen takes PID 1's messages until it is gone.
+func (j *Jail) listen(sink audit.Sink) {
+	var failed error
+	for {
+		m, files, err := receive(j.control)
+		closeAll(files)
+		if err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+				err = nil
+			}
+			select {
+			case j.ended <- End{Err: errors.Join(errJailDied, err)}:
+			default: // the agent's end was told already
+			}
+			return
+		}
+		switch m.Type {
+		case msgFailed:
+			failed = m.err(j.plan)
+		case msgStopped:
+			select {
+			case j.stopped <- struct{}{}:
+			default:
+			}
+		case msgExited, msgEnded:
+			sink.Emit(j.notify.exit(m))
+			if m.Type == msgEnded {
+				j.ended <- End{Status: unix.WaitStatus(m.Status), UserCPU: m.UserCPU, SysCPU: m.SysCPU, MaxRSS: m.MaxRSS, Err: failed}
+			}
+		}
+	}
+}
+
+var errJailDied = errors.New("the jail's first process died")
+
+// Ended tells once how the agent ended.
+func (j *Jail) Ended() <-chan End { return j.ended }
+
+// Stopped tells that the agent was stopped at its terminal (Ctrl-Z).
+func (j *Jail) Stopped() <-chan struct{} { return j.stopped }
+
+// Signal sends a signal to the agent's process group.
+func (j *Jail) Signal(sig unix.Signal) error {
+	return send(j.control, message{Type: msgSignal, Signal: int(sig)}, nil)
+}
+
+// Resume continues a stopped agent in the foreground of its terminal.
+func (j *Jail) Resume() error { return send(j.control, message{Type: msgResume}, nil) }
+
+// InitPID is PID 1's pid on the host, 0 before it was started.
+func (j *Jail) InitPID() int { return j.initPID }
+
+// Execs is how many execs were recorded.
+func (j *Jail) Execs() int64 {
+	if j.notify == nil {
+		return 0
+	}
+	return j.notify.count.Load()
+}
+
+// Kill ends every process of the jail and waits until the kernel has: killing PID 1
+// kills the rest (pid_namespaces(7)).
+func (j *Jail) Kill() {
+	j.killOnce.Do(func() {
+		if j.process == nil || j.initPID == 0 {
+			return
+		}
+		// Not running any more is what is wanted.
+		_ = j.process.Signal(unix.SIGKILL)
+		<-j.gone
+	})
+}
+
+// Close removes the container's state, cgroup and root folder and closes what is
+// left open. The upper layer's descriptor stays: it is the caller's.
+func (j *Jail) Close() error {
+	var err error
+	j.closeOnce.Do(func() {
+		if j.notify != nil {
+			j.notify.close()
+		}
+		if j.container != nil {
+			err = j.container.Destroy()
+		}
+		close(j.unlock)
+		if j.control != nil {
+			j.control.Close()
+		}
+		if j.PTY != nil {
+			j.PTY.Close()
+		}
+		err = errors.Join(err, os.RemoveAll(j.plan.Rootfs))
+	})
+	return err
+}

@@ -1,0 +1,247 @@
+package jail
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/agentjail/agentjail/profiles"
+)
+
+// The agent's user inside the jail.
+const (
+	AgentName = "agent"
+	AgentID   = 1000
+	AgentHome = "/home/agent"
+)
+
+// Plan is everything that a run will set up, as plain data: `agentjail run
+// --dry-run` prints it. Nothing in it is decided later.
+type Plan struct {
+	ID        string          `json:"id"`
+	Rootless  bool            `json:"rootless"`
+	Rootfs    string          `json:"rootfs"`    // scratch folder that becomes the jail's root
+	Container string          `json:"container"` // libcontainer's state folder
+	Hostname  string          `json:"hostname"`
+	IDs       IDPlan          `json:"ids"`
+	Links     []Link          `json:"links"`
+	Files     []File          `json:"files"`
+	Mounts    []Mount         `json:"mounts"`
+	Workspace WorkspacePlan   `json:"workspace"`
+	Deny      []DenyMask      `json:"deny"`
+	Landlock  LandlockPlan    `json:"landlock"`
+	Syscalls  []string        `json:"syscalls"` // opened by the profile
+	Rlimits   []Rlimit        `json:"rlimits"`
+	Cgroup    *CgroupPlan     `json:"cgroup,omitempty"`
+	Agent     AgentPlan       `json:"agent"`
+	Network   json.RawMessage `json:"network"` // package netns's, opaque here
+}
+
+// IDPlan maps the outer user namespace.
+type IDPlan struct {
+	HostUID  uint32 `json:"host_uid"` // what uid 0 of the outer namespace is on the host
+	HostGID  uint32 `json:"host_gid"`
+	Size     uint32 `json:"size"`      // 1 for a single mapping
+	AgentUID uint32 `json:"agent_uid"` // of the agent, in the outer namespace
+	AgentGID uint32 `json:"agent_gid"`
+}
+
+// Link is a symlink of the jail's root, as the host has it (/bin → usr/bin).
+type Link struct {
+	Path   string `json:"path"`
+	Target string `json:"target"`
+}
+
+// File is a generated file of the jail's root; the root is read-only inside.
+type File struct {
+	Path    string `json:"path"`
+	Content string `json:"content"`
+	Mode    uint32 `json:"mode"`
+}
+
+// MountKind says what is mounted.
+type MountKind string
+
+// The kinds of mount.
+const (
+	MountBind  MountKind = "bind"
+	MountTmpfs MountKind = "tmpfs"
+	MountProc  MountKind = "proc"
+	MountPts   MountKind = "devpts"
+)
+
+// Mount is one mount of the jail's view. All are nosuid and nodev.
+type Mount struct {
+	Kind     MountKind `json:"kind"`
+	Source   string    `json:"source,omitempty"`
+	Target   string    `json:"target"`
+	Writable bool      `json:"writable,omitempty"`
+	Options  string    `json:"options,omitempty"`
+	IDMap    *Owner    `json:"idmap,omitempty"` // its owner on the host becomes the agent
+	// What was found at Source when the plan was made; PID 1 compares it with what
+	// lies at Target, so that a symlink swapped in between is found
+	// (CVE-2021-30465, CVE-2024-45310).
+	Dev    uint64 `json:"dev,omitempty"`
+	Ino    uint64 `json:"ino,omitempty"`
+	Origin string `json:"origin,omitempty"`
+}
+
+// Owner is a uid and gid of the host.
+type Owner struct {
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+}
+
+// WorkspacePlan is the tree that the agent works on.
+type WorkspacePlan struct {
+	Path   string         `json:"path"`
+	Mode   profiles.Mode  `json:"mode"`
+	Upper  profiles.Upper `json:"upper,omitempty"` // memory or disk, never auto
+	Disk   string         `json:"disk,omitempty"`  // host folder of a disk upper layer
+	Size   int64          `json:"size"`
+	Perm   uint32         `json:"perm"`   // of the workspace's root folder
+	Hidden []string       `json:"hidden"` // relative paths that must not exist inside
+	Copies []Copy         `json:"copies"` // what the overlay could not copy up by itself
+}
+
+// Copy is a file or folder of the workspace whose owner has no id in the jail:
+// the overlay could not copy it up (EOVERFLOW), so a middle layer holds it with
+// the agent as its owner.
+type Copy struct {
+	Path string `json:"path"` // relative
+	Dir  bool   `json:"dir,omitempty"`
+}
+
+// DenyMask hides an existing path under an empty file or folder.
+type DenyMask struct {
+	Path   string `json:"path"`
+	Dir    bool   `json:"dir"`
+	Origin string `json:"origin,omitempty"`
+}
+
+// Rlimit is one resource limit of the agent, setrlimit(2).
+type Rlimit struct {
+	Resource int    `json:"resource"`
+	Soft     uint64 `json:"soft"`
+	Hard     uint64 `json:"hard"`
+}
+
+// CgroupPlan is what the jail's cgroup limits; zero is no limit.
+type CgroupPlan struct {
+	Name      string `json:"name"`
+	Memory    int64  `json:"memory,omitempty"`    // bytes; swap is off
+	MilliCPUs int64  `json:"milli_cpus,omitempty"`
+	Processes int64  `json:"processes,omitempty"`
+	Systemd   bool   `json:"systemd,omitempty"` // a transient scope of the user's systemd
+}
+
+// AgentPlan is the command.
+type AgentPlan struct {
+	Argv     []string `json:"argv"`
+	Cwd      string   `json:"cwd"`
+	Env      []string `json:"env"`
+	Terminal bool     `json:"terminal"`
+}
+
+// Request is what a run asks for beside its profile.
+type Request struct {
+	ID         string
+	RuntimeDir string // this run's own, on the host; holds the scratch root
+	StateDir   string // this run's own; holds a disk upper layer
+	Argv       []string
+	Cwd        string
+	Env        []string // complete; see Environment
+	Terminal   bool
+	Files      []File          // generated by other packages: resolv.conf, hosts, policy.md
+	CABundle   string          // PEM text that replaces the system's bundle; empty leaves it
+	Network    json.RawMessage // what PID 1's network hook gets
+	UIDBase    uint32          // claimed range, with real privilege
+	Caller     Owner
+}
+
+// MakePlan decides the whole jail. It is pure: everything that it needs to know of
+// the host is in f and facts.
+func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, error) {
+	p := &Plan{
+		ID:        r.ID,
+		Rootless:  !f.Privileged,
+		Rootfs:    filepath.Join(r.RuntimeDir, "rootfs"),
+		Container: filepath.Join(r.RuntimeDir, "container"),
+		Hostname:  "agentjail",
+		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
+		Network:   r.Network,
+	}
+	if err := f.require(); err != nil {
+		return nil, err
+	}
+	if f.Privileged {
+		p.IDs = IDPlan{HostUID: r.UIDBase, HostGID: r.UIDBase, Size: UIDRange, AgentUID: AgentID, AgentGID: AgentID}
+	} else {
+		p.IDs = IDPlan{HostUID: r.Caller.UID, HostGID: r.Caller.GID, Size: 1}
+	}
+	v := newView(p, f, facts)
+	if err := v.build(s, r); err != nil {
+		return nil, err
+	}
+	p.Landlock = planLandlock(f.LandlockABI, v.rules)
+	opened, err := openedCalls(s.Syscalls, f.KnownCall)
+	if err != nil {
+		return nil, err
+	}
+	p.Syscalls = opened
+	p.Rlimits = planRlimits(s.Limits)
+	if p.Cgroup, err = planCgroup(s.Limits, f, r.ID); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Environment builds the agent's environment from nothing: fixed names, what the
+// profile passes on, what it sets, and what the jail itself must say, in rising
+// order of precedence.
+func Environment(p profiles.Process, caller []string, own map[string]string) []string {
+	env := map[string]string{
+		"PATH":  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"SHELL": "/bin/sh",
+	}
+	for _, kv := range caller {
+		name, value, ok := strings.Cut(kv, "=")
+		if ok && slices.ContainsFunc(p.PassEnv, func(pat profiles.Pattern) bool { return matchName(pat.Pattern, name) }) {
+			env[name] = value
+		}
+	}
+	for _, v := range p.Env {
+		env[v.Name] = v.Value
+	}
+	env["HOME"], env["USER"], env["LOGNAME"] = AgentHome, AgentName, AgentName
+	for name, value := range own {
+		env[name] = value
+	}
+	out := make([]string, 0, len(env))
+	for name, value := range env {
+		out = append(out, name+"="+value)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func matchName(pattern, name string) bool {
+	ok, err := filepath.Match(pattern, name)
+	return err == nil && ok
+}
+
+// checkWorkspace refuses a workspace that would be the host itself.
+func checkWorkspace(path, home string, force bool) error {
+	switch {
+	case force:
+		return nil
+	case path == "/":
+		return fmt.Errorf("workspace / is the whole machine\nhint: name a project folder with --workspace, or insist with --force-workspace")
+	case path == home:
+		return fmt.Errorf("workspace %s is the home folder itself, with every credential in it\nhint: name a project folder with --workspace, or insist with --force-workspace", path)
+	}
+	return nil
+}

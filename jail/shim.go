@@ -1,0 +1,428 @@
+package jail
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
+)
+
+// ShimArg is the argument with which this binary is PID 1 of a jail. libcontainer
+// has made the namespaces and the file view by then.
+const ShimArg = "agentjail-pid1"
+
+// InitArg is the argument with which libcontainer starts this binary again
+// ("init" is fixed in libcontainer); main hands it to libcontainer.Init.
+const InitArg = "init"
+
+// Descriptors that PID 1 inherits, in libcontainer's order of ExtraFiles.
+const (
+	fdBinary  = 3 + iota // this binary, for exec only; closed at once
+	fdControl            // to the supervisor, see wire.go
+	fdPlan               // shimPlan, sealed memfd
+	fdStdin              // the agent's pipes; none with a terminal
+	fdStdout
+	fdStderr
+)
+
+// shimPlan is what PID 1 gets: the plan and the compiled filter.
+type shimPlan struct {
+	Plan   *Plan             `json:"plan"`
+	Filter []unix.SockFilter `json:"filter"`
+}
+
+// Hooks are what PID 1 does for other packages. Network sets up the jail's network
+// namespace and returns the descriptors that the supervisor serves.
+type Hooks struct {
+	Network func(plan json.RawMessage) ([]*os.File, error)
+}
+
+// Shim is PID 1's whole life. It returns only when it failed or when the
+// supervisor is gone; the process exits then, and the kernel ends the jail.
+func Shim(h Hooks) error {
+	// The kernel ends us when the supervisor's thread that forked us ends.
+	// libcontainer's ParentDeathSignal does not survive its own re-exec.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)", err)
+	}
+	unix.Close(fdBinary)
+	for fd := fdControl; fd <= fdStderr; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	control := os.NewFile(fdControl, "control")
+	// Before kernel 6.12 (Landlock's signal scope) the agent of a rootless jail has
+	// our kernel uid and could TERM us: take no orders by signal at all. SIGCHLD
+	// stays, since ignoring it would reap the agent unseen.
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if sig != unix.SIGCHLD && sig != unix.SIGKILL && sig != unix.SIGSTOP {
+			signal.Ignore(sig)
+		}
+	}
+	s := &shim{control: control, hooks: h, execed: make(chan struct{})}
+	if err := s.start(); err != nil {
+		s.fail(err)
+		return err
+	}
+	return s.serve()
+}
+
+type shim struct {
+	control *os.File
+	hooks   Hooks
+	plan    *Plan
+	agent   int      // pid
+	reports *os.File // the stage's, closed by a good exec
+	tty     *os.File // the pty's other end, kept so that stops can be answered
+	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
+
+	// For capset on every thread; fields, since a stack may move meanwhile.
+	capHeader unix.CapUserHeader
+	capData   [2]unix.CapUserData
+}
+
+// fail tells the supervisor which layer could not be put in force.
+func (s *shim) fail(err error) {
+	m := message{Type: msgFailed, Layer: "jail", Error: err.Error()}
+	var le *LayerError
+	var ce *CommandError
+	switch {
+	case errors.As(err, &le):
+		m.Layer, m.Error, m.Hint = le.Layer, le.Err.Error(), le.Hint
+	case errors.As(err, &ce):
+		m.Layer, m.NotFound = "command", ce.NotFound
+		if ce.Err != nil {
+			m.Error = ce.Err.Error()
+		}
+	}
+	// The supervisor sees EOF if this can't be sent, and says so.
+	_ = send(s.control, m, nil)
+}
+
+func (s *shim) start() error {
+	sp, err := readPlan()
+	if err != nil {
+		return err
+	}
+	s.plan = sp.Plan
+	if err := verifyMounts(s.plan); err != nil {
+		return err
+	}
+	files := []*os.File{}
+	names := []string{}
+	add := func(name string, f ...*os.File) {
+		for _, file := range f {
+			files, names = append(files, file), append(names, name)
+		}
+	}
+	upper, err := setUpWorkspace(s.plan)
+	if err != nil {
+		return layerError("overlay", err, "")
+	}
+	if upper != nil {
+		add("upper", upper)
+	}
+	if err := dropLayers(); err != nil {
+		return layerError("file view", err, "")
+	}
+	if err := maskDenied(s.plan); err != nil {
+		return layerError("file view", err, "")
+	}
+	network, err := s.hooks.Network(s.plan.Network)
+	if err != nil {
+		return layerError("network", err, "")
+	}
+	add("network", network...)
+	st, master, err := s.stage(sp.Filter)
+	if err != nil {
+		return err
+	}
+	if master != nil {
+		add("pty", master)
+	}
+	pid, rep, reports, err := spawn(st)
+	if err != nil {
+		return layerError("user namespace", err, "")
+	}
+	if step, ok := stageSteps[rep.step]; ok {
+		return &LayerError{Layer: step.layer, Err: fmt.Errorf("%s: %w", step.what, unix.Errno(rep.errno))}
+	}
+	if rep.listener == nil {
+		return &LayerError{Layer: "seccomp", Err: errors.New("the filter gave no notification descriptor")}
+	}
+	add("listener", rep.listener)
+	s.agent, s.reports = pid, reports
+	unix.Close(st.ruleset)
+	if err := s.relinquish(); err != nil {
+		return err
+	}
+	if err := send(s.control, message{Type: msgReady, PID: pid, Checks: rep.checks, Files: names}, files); err != nil {
+		return err
+	}
+	closeAll(files)
+	for _, f := range st.stdio {
+		if f != s.tty {
+			f.Close()
+		}
+	}
+	return nil
+}
+
+func readPlan() (shimPlan, error) {
+	var sp shimPlan
+	f := os.NewFile(fdPlan, "plan")
+	defer f.Close()
+	data, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+	if err != nil {
+		return sp, err
+	}
+	return sp, json.Unmarshal(data, &sp)
+}
+
+// verifyMounts compares what lies at each bind's target with what the plan was
+// made for. The mounts can't change any more, so a symlink that was swapped in
+// while libcontainer mounted is found here, before anything runs.
+func verifyMounts(p *Plan) error {
+	for _, m := range p.Mounts {
+		if m.Kind != MountBind || m.Ino == 0 {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(m.Target, &st); err != nil {
+			return layerError("file view", fmt.Errorf("%s: %w", m.Target, err), "")
+		}
+		if uint64(st.Dev) != m.Dev || st.Ino != m.Ino { //nolint:unconvert // Dev is 32 bits wide elsewhere
+			return &LayerError{Layer: "file view", Err: fmt.Errorf("%s was replaced by something else while the jail was being built", m.Target),
+				Hint: "something on the host renames or links folders at this moment; run again when it is done"}
+		}
+	}
+	return nil
+}
+
+// stage prepares what the agent's stage is started with, the pty among it.
+func (s *shim) stage(filter []unix.SockFilter) (stage, *os.File, error) {
+	p := s.plan
+	path, err := lookCommand(p.Agent)
+	if err != nil {
+		return stage{}, nil, err
+	}
+	ruleset, err := makeRuleset(p.Landlock)
+	if err != nil {
+		return stage{}, nil, layerError("landlock", err, "")
+	}
+	st := stage{path: path, cwd: p.Agent.Cwd, canary: canaryPath, argv: p.Agent.Argv, env: p.Agent.Env,
+		uid: AgentID, gid: AgentID, outerUID: p.IDs.AgentUID, outerGID: p.IDs.AgentGID,
+		ruleset: ruleset, filter: filter, rlimits: capRlimits(p.Rlimits), terminal: p.Agent.Terminal}
+	if !p.Agent.Terminal {
+		for i := range st.stdio {
+			st.stdio[i] = os.NewFile(uintptr(fdStdin+i), "stdio")
+		}
+		return st, nil, nil
+	}
+	master, slave, err := openPTY(int(p.IDs.AgentUID), int(p.IDs.AgentGID))
+	if err != nil {
+		return st, nil, layerError("terminal", err, "")
+	}
+	s.tty = slave
+	st.stdio = [3]*os.File{slave, slave, slave}
+	return st, master, nil
+}
+
+// capRlimits lowers a limit to what PID 1 itself may have: nothing here has the
+// right to raise one.
+func capRlimits(limits []Rlimit) []Rlimit {
+	out := make([]Rlimit, len(limits))
+	for i, l := range limits {
+		var have unix.Rlimit
+		if unix.Getrlimit(l.Resource, &have) == nil {
+			l.Hard = min(l.Hard, have.Max)
+			l.Soft = min(l.Soft, l.Hard)
+		}
+		out[i] = l
+	}
+	return out
+}
+
+// lookCommand finds the command as a shell would, in the jail's own view.
+func lookCommand(a AgentPlan) (string, error) {
+	name := a.Argv[0]
+	if name == "" {
+		return "", &CommandError{Command: name, NotFound: true}
+	}
+	candidates := []string{name}
+	if !strings.Contains(name, "/") {
+		candidates = nil
+		for _, kv := range a.Env {
+			if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+				for _, dir := range filepath.SplitList(v) {
+					if filepath.IsAbs(dir) { // never the working folder by accident
+						candidates = append(candidates, filepath.Join(dir, name))
+					}
+				}
+			}
+		}
+	} else if !filepath.IsAbs(name) {
+		candidates = []string{filepath.Join(a.Cwd, name)}
+	}
+	denied := false
+	for _, c := range candidates {
+		info, err := os.Stat(c)
+		if err != nil || info.IsDir() && !strings.Contains(name, "/") {
+			continue
+		}
+		if info.IsDir() {
+			return "", &CommandError{Command: name, Err: errors.New("it is a folder")}
+		}
+		if info.Mode()&0o111 == 0 {
+			denied = true
+			continue
+		}
+		return c, nil
+	}
+	if denied {
+		return "", &CommandError{Command: name, Err: unix.EACCES}
+	}
+	return "", &CommandError{Command: name, NotFound: true}
+}
+
+// openPTY makes a pty in the jail's own devpts; PID 1 becomes the leader of its
+// session, so that the agent's process group is no orphan and Ctrl-Z stops it.
+func openPTY(uid, gid int) (master, slave *os.File, err error) {
+	fd, err := unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &os.PathError{Op: "open", Path: "/dev/pts/ptmx", Err: err}
+	}
+	master = os.NewFile(uintptr(fd), "ptmx")
+	defer func() {
+		if err != nil {
+			master.Close()
+		}
+	}()
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("ioctl(TIOCGPTN)", err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, os.NewSyscallError("ioctl(TIOCSPTLCK)", err)
+	}
+	path := "/dev/pts/" + strconv.Itoa(n)
+	if err := os.Chown(path, uid, gid); err != nil {
+		return nil, nil, err
+	}
+	sfd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	slave = os.NewFile(uintptr(sfd), path)
+	if _, err := unix.Setsid(); err != nil && !errors.Is(err, unix.EPERM) { // EPERM: a leader already
+		slave.Close()
+		return nil, nil, os.NewSyscallError("setsid", err)
+	}
+	if err := unix.IoctlSetInt(sfd, unix.TIOCSCTTY, 0); err != nil {
+		slave.Close()
+		return nil, nil, os.NewSyscallError("ioctl(TIOCSCTTY)", err)
+	}
+	return master, slave, nil
+}
+
+// relinquish empties PID 1's own capability sets on every thread: from here on it
+// only reaps and passes on what the supervisor says.
+func (s *shim) relinquish() error {
+	for c := uintptr(0); c <= 63; c++ {
+		if _, _, e := psx.Syscall3(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); e != 0 {
+			if e == syscall.EINVAL {
+				break // past the kernel's last capability
+			}
+			return &LayerError{Layer: "capabilities", Err: fmt.Errorf("empty PID 1's bounding set: %w", e)}
+		}
+	}
+	s.capHeader.Version = unix.LINUX_CAPABILITY_VERSION_3
+	header, data := uintptr(unsafe.Pointer(&s.capHeader)), uintptr(unsafe.Pointer(&s.capData))
+	if _, _, e := psx.Syscall3(unix.SYS_CAPSET, header, data, 0); e != 0 {
+		return &LayerError{Layer: "capabilities", Err: fmt.Errorf("empty PID 1's sets: %w", e)}
+	}
+	if caps, err := effectiveCaps(); err != nil || caps != 0 {
+		return &LayerError{Layer: "capabilities", Err: fmt.Errorf("PID 1 still holds %#x", caps)}
+	}
+	return nil
+}
+
+// serve reaps and obeys until the supervisor is gone.
+func (s *shim) serve() error {
+	go s.reap()
+	go s.execFailure()
+	for {
+		m, files, err := receive(s.control)
+		closeAll(files)
+		if err != nil {
+			return fmt.Errorf("the supervisor is gone: %w", err)
+		}
+		switch m.Type {
+		case msgSignal:
+			// Without a terminal the agent leads a session of its own.
+			_ = unix.Kill(-s.agent, unix.Signal(m.Signal))
+		case msgResume:
+			if s.tty != nil {
+				_ = unix.IoctlSetPointerInt(int(s.tty.Fd()), unix.TIOCSPGRP, s.agent)
+			}
+			_ = unix.Kill(-s.agent, unix.SIGCONT)
+		}
+	}
+}
+
+func (s *shim) reap() {
+	runtime.LockOSThread()
+	for {
+		var ws unix.WaitStatus
+		var ru unix.Rusage
+		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WALL, &ru)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECHILD:
+			// The agent is gone and so are its orphans: the supervisor ends us.
+			time.Sleep(10 * time.Millisecond)
+			continue
+		case err != nil:
+			return
+		}
+		m := message{Type: msgExited, PID: pid, Status: uint32(ws),
+			UserCPU: time.Duration(ru.Utime.Nano()), SysCPU: time.Duration(ru.Stime.Nano()), MaxRSS: ru.Maxrss << 10}
+		if ws.Stopped() {
+			if pid != s.agent || s.tty == nil {
+				continue
+			}
+			m.Type = msgStopped
+		} else if pid == s.agent {
+			<-s.execed // so that a failed exec is told first
+			m.Type = msgEnded
+		}
+		if send(s.control, m, nil) != nil {
+			return
+		}
+	}
+}
+
+// execFailure passes on the stage's word that its exec failed; a good exec closes
+// the socket.
+func (s *shim) execFailure() {
+	defer close(s.execed)
+	defer s.reports.Close()
+	rep, err := readReport(s.reports)
+	if err != nil {
+		return
+	}
+	errno := unix.Errno(rep.errno)
+	s.fail(&CommandError{Command: s.plan.Agent.Argv[0], NotFound: errno == unix.ENOENT, Err: errno})
+}
