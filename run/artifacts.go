@@ -1,0 +1,437 @@
+package run
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/profiles"
+)
+
+// ArtifactSource is the workspace as the jail saw it at the end of the run.
+type ArtifactSource struct {
+	Upper *os.File // the overlay's upper layer or the empty workspace's folder; nil in direct and readonly mode
+	Lower string   // the host's folder, symlinks resolved; "" in empty mode
+	// Hidden and TrustedXattrs are those of ChangeOptions.
+	Hidden        func(path string) bool
+	TrustedXattrs bool
+}
+
+// ArtifactCaps bounds what is collected. Zero is none, except where a default is named.
+type ArtifactCaps struct {
+	Size  int64 // bytes in all
+	Files int   // default 100,000
+}
+
+const artifactsMaxFiles = 100_000
+
+// ManifestSchema is the version of manifest.json.
+const ManifestSchema = 1
+
+// Manifest is what is in the artifacts folder, and what was asked for and is not.
+// Its JSON form is manifest.json. Names have the two forms of changes.json:
+// "path" and, where it is no UTF-8, "path_base64".
+type Manifest struct {
+	Schema    int        `json:"schema"`
+	Files     []Artifact `json:"files"` // sorted by folder, then name
+	Size      int64      `json:"size"`  // bytes of all files
+	LeftOut   []LeftOut  `json:"left_out"`
+	More      int        `json:"left_out_more,omitempty"` // left out and not listed either, for their number
+	Unmatched []string   `json:"unmatched,omitempty"`     // patterns that no file matched
+}
+
+// Artifact is a file that was copied.
+type Artifact struct {
+	Path   string   // in the workspace, raw bytes
+	Stored string   // in the artifacts folder, where Path would not have been harmless
+	Size   int64    //
+	Mode   FileMode // as stored: no setuid, setgid, sticky, no write access for others
+	SHA256 string
+}
+
+// LeftOut is something that a pattern matched and that was not copied.
+type LeftOut struct {
+	Path   string
+	Type   string
+	Target string // of a symlink: the text, which nothing was made of
+	Reason string
+}
+
+// The manifest's own bounds; a hostile tree has as many names as it likes, and long ones.
+const (
+	maxLeftOut       = 10_000
+	maxArtifactPaths = 32 << 20 // bytes
+)
+
+// CollectArtifacts copies the regular files that a pattern matches from the workspace
+// as the jail saw it into dst, under the same relative paths. Patterns are doublestar
+// globs on the path relative to the workspace; none means nothing is collected.
+//
+// Nothing is followed, nothing but regular files is opened, and only bytes are
+// copied: no owner, no extended attribute (and so no file capability), no mode bit
+// beyond 0755. A name that could harm whoever looks at the folder is stored under
+// another (see storedName). A symlink in dst is never followed nor replaced. What a
+// cap or a reason kept out is in the manifest; only a dst that can't be written is an
+// error, and the manifest then says what was copied before.
+func CollectArtifacts(src ArtifactSource, patterns []profiles.Pattern, dst *os.Root, caps ArtifactCaps) (*Manifest, error) {
+	c := &collector{src: src, dst: dst, left: caps.Size, files: cmp.Or(caps.Files, artifactsMaxFiles),
+		dir: ".", into: dst, made: map[string]bool{".": true},
+		m: &Manifest{Schema: ManifestSchema, Files: []Artifact{}, LeftOut: []LeftOut{}},
+	}
+	for _, p := range patterns {
+		g, err := newArtifactGlob(p.Pattern)
+		if err != nil {
+			return c.m, fmt.Errorf("collect artifacts: %s: %w", cmp.Or(p.Origin.String(), "pattern"), err)
+		}
+		c.globs = append(c.globs, g)
+	}
+	if len(c.globs) == 0 {
+		return c.m, nil
+	}
+	defer runtime.KeepAlive(src.Upper)
+	marks, err := newOverlayMarks(src.TrustedXattrs)
+	if err != nil {
+		return c.m, fmt.Errorf("collect artifacts: %w", err)
+	}
+	c.marks = marks
+	if src.Upper != nil {
+		if c.upper, err = openDirTree(src.Upper, treeUpper, true); err != nil {
+			return c.m, fmt.Errorf("collect artifacts: open the upper layer: %w", err)
+		}
+		defer c.upper.close()
+	}
+	if src.Lower != "" {
+		// An overlay doesn't show what is mounted within its lower layer.
+		if c.lower, err = openLowerTree(src.Lower, src.Upper != nil); err != nil {
+			return c.m, fmt.Errorf("collect artifacts: open workspace %s: %w", src.Lower, err)
+		}
+		defer c.lower.close()
+	}
+	err = c.folder("", c.upper != nil, c.lower != nil)
+	c.leaveFolder()
+	for _, g := range c.globs {
+		if !g.used {
+			c.m.Unmatched = append(c.m.Unmatched, g.pattern)
+		}
+	}
+	if err != nil {
+		return c.m, fmt.Errorf("collect artifacts: %w", err)
+	}
+	return c.m, nil
+}
+
+// artifactGlob is a pattern; base is its leading part without wildcards.
+type artifactGlob struct {
+	pattern, base string
+	used          bool
+}
+
+func newArtifactGlob(pattern string) (*artifactGlob, error) {
+	clean := strings.TrimPrefix(pattern, "./")
+	switch {
+	case clean == "" || !doublestar.ValidatePattern(clean):
+		return nil, fmt.Errorf("%q is not a glob", pattern)
+	case path.IsAbs(clean):
+		return nil, fmt.Errorf("%q is not relative to the workspace", pattern)
+	}
+	for _, part := range strings.Split(clean, "/") {
+		if part == ".." {
+			return nil, fmt.Errorf("%q leaves the workspace", pattern)
+		}
+	}
+	base, _ := doublestar.SplitPattern(clean)
+	if base == "." {
+		base = ""
+	}
+	return &artifactGlob{pattern: clean, base: base}, nil
+}
+
+// below tells whether the pattern can match something under this folder, so that
+// dist/** doesn't cost a walk through node_modules.
+func (g *artifactGlob) below(folder string) bool {
+	return folder == "" || g.base == "" ||
+		folder == g.base || strings.HasPrefix(folder, g.base+"/") || strings.HasPrefix(g.base, folder+"/")
+}
+
+// collector is one collection.
+type collector struct {
+	src          ArtifactSource
+	marks        overlayMarks
+	upper, lower *dirTree
+	globs        []*artifactGlob
+	m            *Manifest
+	dst          *os.Root
+	left         int64 // bytes that may still be copied
+	files        int   // files that may be copied in all
+	paths        int64 // bytes of the paths in the manifest
+
+	dir    string   // the folder of dst that the last file went to
+	dirErr error    // why it can't be used
+	into   *os.Root // that folder
+	made   map[string]bool
+}
+
+func (c *collector) match(path string) bool {
+	hit := false
+	for _, g := range c.globs {
+		if doublestar.MatchUnvalidated(g.pattern, path) {
+			g.used, hit = true, true
+		}
+	}
+	return hit
+}
+
+func (c *collector) leaveOut(l LeftOut) {
+	if len(c.m.LeftOut) >= maxLeftOut {
+		c.m.More++
+		return
+	}
+	if len(l.Path) > maxStoredPath {
+		l.Path = l.Path[:maxStoredPath]
+		l.Reason += " (only the beginning of its path is given)"
+	}
+	c.m.LeftOut = append(c.m.LeftOut, l)
+}
+
+// file deals with something that is no folder, in the tree that the jail saw it in.
+// An error means that dst can't take any more.
+func (c *collector) file(path, name string, t *dirTree, e treeEntry) error {
+	if !c.match(path) {
+		return nil
+	}
+	out := LeftOut{Path: path, Type: e.typ}
+	switch {
+	case e.typ == TypeSymlink:
+		target, err := t.readlink(name)
+		if err != nil {
+			out.Reason = readReason(err)
+		} else {
+			out.Target, out.Reason = target, "a symlink is not made"
+		}
+	case e.typ != TypeFile:
+		out.Reason = "only regular files are copied"
+	case c.paths+int64(len(path)) > maxArtifactPaths:
+		out.Reason = fmt.Sprintf("the paths of the files collected are %d bytes in all, which is the most", maxArtifactPaths)
+	case len(c.m.Files) >= c.files:
+		out.Reason = fmt.Sprintf("%d files are collected, which is the most", c.files)
+	case e.size > c.left:
+		out.Reason = fmt.Sprintf("its %d bytes are more than is left of the size cap", e.size)
+	}
+	stored, ok := storedName(path)
+	if out.Reason == "" && !ok {
+		out.Reason = fmt.Sprintf("its path is longer than %d bytes", maxStoredPath)
+	}
+	if out.Reason != "" {
+		c.leaveOut(out)
+		return nil
+	}
+	in, err := t.open(name, e)
+	if err != nil {
+		out.Reason = readReason(err)
+		c.leaveOut(out)
+		return nil
+	}
+	defer in.Close()
+	if c.upper == t && c.lower != nil {
+		if meta, err := c.marks.metacopy(int(in.Fd())); err != nil || meta {
+			out.Reason = markReason(cmp.Or(err, errMetacopy))
+			c.leaveOut(out)
+			return nil
+		}
+	}
+	a := Artifact{Path: path, Mode: FileMode(e.mode&0o755 | 0o600)}
+	if stored != path {
+		a.Stored = stored
+	}
+	reason, err := c.copy(&a, stored, in, e.size)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		out.Reason = reason
+		c.leaveOut(out)
+		return nil
+	}
+	c.paths += int64(len(path))
+	c.left -= a.Size
+	c.m.Size += a.Size
+	c.m.Files = append(c.m.Files, a)
+	return nil
+}
+
+// copy writes one file. The reason is one that concerns this file alone.
+func (c *collector) copy(a *Artifact, stored string, in io.Reader, size int64) (reason string, err error) {
+	if err := c.enterFolder(path.Dir(stored)); err != nil {
+		return targetReason(err)
+	}
+	name := path.Base(stored)
+	st, err := c.into.Lstat(name)
+	switch {
+	case err == nil && !st.Mode().IsRegular():
+		return "there is something else of this name in the artifacts folder", nil
+	case err == nil: // of an earlier run into the same folder
+		if err := c.into.Remove(name); err != nil {
+			return "", err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return targetReason(err)
+	}
+	out, err := c.into.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return targetReason(err)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(in, size+1))
+	if err == nil && n != size {
+		err = errTreeChanged
+	}
+	if err == nil {
+		err = out.Chmod(fs.FileMode(a.Mode))
+	}
+	err = errors.Join(err, out.Close())
+	if err != nil {
+		err = errors.Join(err, c.into.Remove(name))
+		if errors.Is(err, errTreeChanged) {
+			return errTreeChanged.Error(), nil
+		}
+		return targetReason(err)
+	}
+	a.Size, a.SHA256 = n, hex.EncodeToString(sum.Sum(nil))
+	return "", nil
+}
+
+var errTargetTaken = errors.New("something that is no folder is in its way in the artifacts folder")
+
+// enterFolder makes the folders down to dir and goes there. os.Root lets no symlink
+// lead out of dst; one that leads elsewhere within it is refused too.
+func (c *collector) enterFolder(dir string) error {
+	if dir == c.dir {
+		return c.dirErr
+	}
+	c.leaveFolder()
+	c.dir, c.dirErr = dir, c.makeFolder(dir)
+	if c.dirErr == nil && dir != "." {
+		var into *os.Root
+		if into, c.dirErr = c.dst.OpenRoot(dir); c.dirErr == nil {
+			c.into = into
+		}
+	}
+	return c.dirErr
+}
+
+func (c *collector) leaveFolder() {
+	if c.into != c.dst {
+		_ = c.into.Close()
+	}
+	c.dir, c.dirErr, c.into = ".", nil, c.dst
+}
+
+func (c *collector) makeFolder(dir string) error {
+	for end := 0; end < len(dir); {
+		if i := strings.IndexByte(dir[end+1:], '/'); i >= 0 {
+			end += 1 + i
+		} else {
+			end = len(dir)
+		}
+		if c.made[dir[:end]] {
+			continue
+		}
+		st, err := c.dst.Lstat(dir[:end])
+		if errors.Is(err, fs.ErrNotExist) {
+			err = c.dst.Mkdir(dir[:end], 0o755)
+		} else if err == nil && !st.IsDir() {
+			err = errTargetTaken
+		}
+		if err != nil {
+			return err
+		}
+		c.made[dir[:end]] = true
+	}
+	return nil
+}
+
+// targetReason parts what concerns one file, which the file system of dst can't
+// hold, from what concerns all that follow, as a full disk.
+func targetReason(err error) (string, error) {
+	if errors.Is(err, errTargetTaken) {
+		return err.Error(), nil
+	}
+	for _, own := range []error{unix.ENAMETOOLONG, unix.EILSEQ, unix.EINVAL, unix.EFBIG, unix.ELOOP} {
+		if errors.Is(err, own) {
+			return fmt.Sprintf("the artifacts folder cannot hold it: %v", own), nil
+		}
+	}
+	return "", err
+}
+
+type artifactJSON struct {
+	Path       string   `json:"path"`
+	PathBase64 string   `json:"path_base64,omitempty"`
+	Stored     string   `json:"stored,omitempty"`
+	Size       int64    `json:"size"`
+	Mode       FileMode `json:"mode"`
+	SHA256     string   `json:"sha256"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a *Artifact) MarshalJSON() ([]byte, error) {
+	j := artifactJSON{Stored: a.Stored, Size: a.Size, Mode: a.Mode, SHA256: a.SHA256}
+	j.Path, j.PathBase64 = jsonName(a.Path)
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Artifact) UnmarshalJSON(b []byte) error {
+	var j artifactJSON
+	err := json.Unmarshal(b, &j)
+	if err != nil {
+		return err
+	}
+	*a = Artifact{Stored: j.Stored, Size: j.Size, Mode: j.Mode, SHA256: j.SHA256}
+	a.Path, err = nameFromJSON(j.Path, j.PathBase64)
+	return err
+}
+
+type leftOutJSON struct {
+	Path         string `json:"path"`
+	PathBase64   string `json:"path_base64,omitempty"`
+	Type         string `json:"type"`
+	Target       string `json:"target,omitempty"`
+	TargetBase64 string `json:"target_base64,omitempty"`
+	Reason       string `json:"reason"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (l *LeftOut) MarshalJSON() ([]byte, error) {
+	j := leftOutJSON{Type: l.Type, Reason: l.Reason}
+	j.Path, j.PathBase64 = jsonName(l.Path)
+	j.Target, j.TargetBase64 = jsonName(l.Target)
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *LeftOut) UnmarshalJSON(b []byte) error {
+	var j leftOutJSON
+	err := json.Unmarshal(b, &j)
+	if err != nil {
+		return err
+	}
+	*l = LeftOut{Type: j.Type, Reason: j.Reason}
+	if l.Path, err = nameFromJSON(j.Path, j.PathBase64); err != nil {
+		return err
+	}
+	l.Target, err = nameFromJSON(j.Target, j.TargetBase64)
+	return err
+}

@@ -1,0 +1,342 @@
+package run
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/agentjail/agentjail/audit"
+)
+
+// ChangesSchema is the version of changes.json. It grows when a reader of the
+// older form would misunderstand the newer one.
+const ChangesSchema = 1
+
+// Changes is what a run did to its workspace: the difference between the host's
+// folder (the lower layer) and what the jail left in the upper one. Its JSON form
+// is changes.json:
+//
+//	{
+//	 "schema": 1,
+//	 "complete": true,      // false: see "unread"; there may be changes that are not listed
+//	 "counts": {"created": 1, "modified": 1, "deleted": 0},
+//	 "unread": [            // what could not be read or would have been too much
+//	  {"path": "a", "reason": "..."}
+//	 ],
+//	 "changes": [           // sorted by path, bytewise
+//	  {"path": "src/\\xff", // relative to the workspace; see below
+//	   "path_base64": "c3JjL/8=",
+//	   "op": "modified",    // created, modified, deleted; "renamed" is reserved
+//	   "before": {"type": "file", "mode": "0644", "size": 3, "sha256": "..."},
+//	   "after":  {"type": "symlink", "mode": "0777", "size": 1, "target": "b"},
+//	   "over_hidden": true, // the host has something here that was hidden from the jail
+//	   "artifact": true,    // a copy is in the artifacts folder
+//	   "omitted": "..."}    // why this is not, or not wholly, in changes.patch
+//	 ]
+//	}
+//
+// A type is file, folder, symlink, fifo, socket or device. A mode is octal and has
+// no type bits. "sha256" is absent where the content was not read, and "unhashed"
+// then says why. "before" is absent for what was created, "after" for what was
+// deleted; a changed type is one change with both.
+//
+// File names are bytes, JSON strings are not: a name that is no UTF-8 has its exact
+// bytes in "path_base64" (RFC 4648, padded), and "path" then is for people only,
+// with \xNN for each wrong byte and each backslash doubled. Without "path_base64",
+// "path" is the name as it is. The same goes for "target".
+type Changes struct {
+	Complete bool
+	Unread   []Unread
+	Changes  []Change
+
+	source changeSource // where WritePatch reads the contents
+}
+
+// A Change is one path that differs.
+type Change struct {
+	Op         audit.FileOp
+	Path       string // raw bytes, relative, clean
+	Before     *FileState
+	After      *FileState
+	OverHidden bool
+	Artifact   bool
+	Omitted    string
+
+	hollow bool // a folder with nothing in it
+	keeps  bool // a deleted folder in which the host still has something that the list doesn't delete
+}
+
+// The types of file, as Change and Manifest name them.
+const (
+	TypeFile    = "file"
+	TypeFolder  = "folder"
+	TypeSymlink = "symlink"
+	TypeFIFO    = "fifo"
+	TypeSocket  = "socket"
+	TypeDevice  = "device"
+)
+
+// FileState is a file on one side of a change.
+type FileState struct {
+	Type     string
+	Mode     FileMode
+	Size     int64
+	SHA256   string // of a file's content, hex
+	Unhashed string // why there is no SHA256
+	Target   string // of a symlink, raw bytes
+
+	rdev uint64
+}
+
+// FileMode is the permission bits with setuid, setgid and sticky. Its text is octal.
+type FileMode uint32
+
+// MarshalText implements encoding.TextMarshaler.
+func (m FileMode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", uint32(m)), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *FileMode) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 8, 12)
+	if err != nil {
+		return fmt.Errorf("file mode %q is not four octal digits", b)
+	}
+	*m = FileMode(n)
+	return nil
+}
+
+// Unread is a path whose changes are not in the list.
+type Unread struct {
+	Path   string
+	Reason string
+}
+
+// Counts tells how many paths were created, modified and deleted.
+func (c *Changes) Counts() map[audit.FileOp]int {
+	n := map[audit.FileOp]int{audit.FileCreated: 0, audit.FileModified: 0, audit.FileDeleted: 0}
+	for i := range c.Changes {
+		n[c.Changes[i].Op]++
+	}
+	return n
+}
+
+// Records turns the list into records for the trail. Their paths are the ones for
+// people, since the trail is text: changes.json has the bytes.
+func (c *Changes) Records() []audit.Record {
+	out := make([]audit.Record, 0, len(c.Changes))
+	for i := range c.Changes {
+		ch := &c.Changes[i]
+		s := ch.After
+		if s == nil {
+			s = ch.Before
+		}
+		path, _ := jsonName(ch.Path)
+		out = append(out, audit.File{
+			Op: ch.Op, Path: path, Type: s.Type, Size: s.Size,
+			Mode: uint32(s.Mode), SHA256: s.SHA256, Artifact: ch.Artifact,
+		})
+	}
+	return out
+}
+
+// MarkArtifacts notes which of the changed files have a copy in the artifacts folder.
+func (c *Changes) MarkArtifacts(m *Manifest) {
+	kept := make(map[string]bool, len(m.Files))
+	for i := range m.Files {
+		kept[m.Files[i].Path] = true
+	}
+	for i := range c.Changes {
+		ch := &c.Changes[i]
+		ch.Artifact = ch.After != nil && ch.After.Type == TypeFile && kept[ch.Path]
+	}
+}
+
+// WriteJSON writes changes.json, one change a line, so that line tools can read it
+// too and so that a long list is never in memory a second time.
+func (c *Changes) WriteJSON(w io.Writer) error {
+	counts, err := json.Marshal(c.Counts())
+	if err != nil {
+		return fmt.Errorf("changes: %w", err)
+	}
+	if _, err := fmt.Fprintf(w, "{\"schema\":%d,\"complete\":%t,\"counts\":%s,\n\"unread\":[",
+		ChangesSchema, c.Complete, counts); err != nil {
+		return fmt.Errorf("write changes: %w", err)
+	}
+	if err := writeJSONLines(w, c.Unread); err != nil {
+		return fmt.Errorf("write changes: %w", err)
+	}
+	if _, err := io.WriteString(w, "],\n\"changes\":["); err != nil {
+		return fmt.Errorf("write changes: %w", err)
+	}
+	if err := writeJSONLines(w, c.Changes); err != nil {
+		return fmt.Errorf("write changes: %w", err)
+	}
+	if _, err := io.WriteString(w, "]}\n"); err != nil {
+		return fmt.Errorf("write changes: %w", err)
+	}
+	return nil
+}
+
+func writeJSONLines[T any](w io.Writer, list []T) error {
+	for i := range list {
+		line, err := json.Marshal(&list[i])
+		if err != nil {
+			return err
+		}
+		sep := ",\n"
+		if i == 0 {
+			sep = "\n"
+		}
+		if _, err := io.WriteString(w, sep+string(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadChangesJSON reads what WriteJSON wrote. The result has no sources: its
+// contents can't be written as a patch any more.
+func ReadChangesJSON(r io.Reader) (*Changes, error) {
+	var doc struct {
+		Schema   int      `json:"schema"`
+		Complete bool     `json:"complete"`
+		Unread   []Unread `json:"unread"`
+		Changes  []Change `json:"changes"`
+	}
+	if err := json.NewDecoder(r).Decode(&doc); err != nil {
+		return nil, fmt.Errorf("read changes: %w", err)
+	}
+	if doc.Schema != ChangesSchema {
+		return nil, fmt.Errorf("read changes: schema %d is not %d\nhint: the file was written by another version of agentjail", doc.Schema, ChangesSchema)
+	}
+	return &Changes{Complete: doc.Complete, Unread: doc.Unread, Changes: doc.Changes}, nil
+}
+
+type changeJSON struct {
+	Path       string       `json:"path"`
+	PathBase64 string       `json:"path_base64,omitempty"`
+	Op         audit.FileOp `json:"op"`
+	Before     *FileState   `json:"before,omitempty"`
+	After      *FileState   `json:"after,omitempty"`
+	OverHidden bool         `json:"over_hidden,omitempty"`
+	Artifact   bool         `json:"artifact,omitempty"`
+	Omitted    string       `json:"omitted,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c *Change) MarshalJSON() ([]byte, error) {
+	j := changeJSON{Op: c.Op, Before: c.Before, After: c.After,
+		OverHidden: c.OverHidden, Artifact: c.Artifact, Omitted: c.Omitted}
+	j.Path, j.PathBase64 = jsonName(c.Path)
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Change) UnmarshalJSON(b []byte) error {
+	var j changeJSON
+	err := json.Unmarshal(b, &j)
+	if err != nil {
+		return err
+	}
+	*c = Change{Op: j.Op, Before: j.Before, After: j.After,
+		OverHidden: j.OverHidden, Artifact: j.Artifact, Omitted: j.Omitted}
+	c.Path, err = nameFromJSON(j.Path, j.PathBase64)
+	return err
+}
+
+type fileStateJSON struct {
+	Type         string   `json:"type"`
+	Mode         FileMode `json:"mode"`
+	Size         int64    `json:"size"`
+	SHA256       string   `json:"sha256,omitempty"`
+	Unhashed     string   `json:"unhashed,omitempty"`
+	Target       string   `json:"target,omitempty"`
+	TargetBase64 string   `json:"target_base64,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s *FileState) MarshalJSON() ([]byte, error) {
+	j := fileStateJSON{Type: s.Type, Mode: s.Mode, Size: s.Size, SHA256: s.SHA256, Unhashed: s.Unhashed}
+	j.Target, j.TargetBase64 = jsonName(s.Target)
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *FileState) UnmarshalJSON(b []byte) error {
+	var j fileStateJSON
+	err := json.Unmarshal(b, &j)
+	if err != nil {
+		return err
+	}
+	*s = FileState{Type: j.Type, Mode: j.Mode, Size: j.Size, SHA256: j.SHA256, Unhashed: j.Unhashed}
+	s.Target, err = nameFromJSON(j.Target, j.TargetBase64)
+	return err
+}
+
+type unreadJSON struct {
+	Path       string `json:"path"`
+	PathBase64 string `json:"path_base64,omitempty"`
+	Reason     string `json:"reason"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (u *Unread) MarshalJSON() ([]byte, error) {
+	j := unreadJSON{Reason: u.Reason}
+	j.Path, j.PathBase64 = jsonName(u.Path)
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (u *Unread) UnmarshalJSON(b []byte) error {
+	var j unreadJSON
+	err := json.Unmarshal(b, &j)
+	if err != nil {
+		return err
+	}
+	u.Reason = j.Reason
+	u.Path, err = nameFromJSON(j.Path, j.PathBase64)
+	return err
+}
+
+// jsonName gives the two JSON forms of a file name; the second is empty for UTF-8.
+func jsonName(name string) (text, b64 string) {
+	if utf8.ValidString(name) {
+		return name, ""
+	}
+	var sb strings.Builder
+	for i := 0; i < len(name); {
+		r, n := utf8.DecodeRuneInString(name[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&sb, `\x%02x`, name[i])
+		case r == '\\':
+			sb.WriteString(`\\`)
+		default:
+			sb.WriteString(name[i : i+n])
+		}
+		i += n
+	}
+	return sb.String(), base64.StdEncoding.EncodeToString([]byte(name))
+}
+
+func nameFromJSON(text, b64 string) (string, error) {
+	if b64 == "" {
+		return text, nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil {
+		return "", fmt.Errorf("file name %q: %w", text, err)
+	}
+	return string(raw), nil
+}
+
+// changeSource is where the contents of a list of changes are. The upper layer
+// stays the caller's.
+type changeSource struct {
+	upper *os.File
+	lower string
+}
