@@ -46,7 +46,7 @@ func CanonicalHost(s string) (name string, addr netip.Addr, err error) {
 	if last := mapped[strings.LastIndexByte(mapped, '.')+1:]; isNumber(last) {
 		a, err := netip.ParseAddr(mapped)
 		if err != nil || !a.Is4() {
-			return "", netip.Addr{}, fmt.Errorf("host %q ends in a number, so it is an IPv4 address, and it is not written as four decimal numbers without leading zeros", s)
+			return "", netip.Addr{}, fmt.Errorf("host %q ends in a number, so it is an IPv4 address, and it is not written as one: write four decimal numbers without leading zeros, for example \"127.0.0.1\"", s)
 		}
 		return "", a, nil
 	}
@@ -197,6 +197,9 @@ func checkPatternBytes(s string) error {
 	for _, r := range s {
 		if r <= ' ' || r == 0x7f {
 			return fmt.Errorf("host %q has a space or control character in it", s)
+		}
+		if r == '@' { // before the colon of user:password is taken for a port's
+			return fmt.Errorf("host %q has userinfo in it: write only what follows the \"@\"", s)
 		}
 	}
 	return nil

@@ -219,7 +219,7 @@ func (l *loader) visit(f *file, chain []string, rng *hcl.Range) {
 		}
 	}
 	// An empty list is not the absence of one: it extends nothing, not even base.
-	if !said && f.key() != builtinKey(baseProfile) {
+	if !said {
 		src, _ := builtinSource(baseProfile)
 		l.visit(&file{base: baseProfile, path: builtinPath, builtin: true, dir: -1, src: src}, chain, nil)
 	}

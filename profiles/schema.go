@@ -2,6 +2,9 @@ package profiles
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
@@ -75,8 +78,7 @@ func artifactsSchema() schema { return schema{attrs: []string{"collect", "size"}
 
 func auditSchema() schema { return schema{attrs: []string{"size"}, later: laterSet("otlp")} }
 
-// hcl gives the schema in HCL's own terms, for HCL to find what is unknown in a
-// body and to suggest the nearest name.
+// hcl gives the schema in HCL's own terms.
 func (s schema) hcl() *hcl.BodySchema {
 	b := &hcl.BodySchema{}
 	for _, a := range s.attrs {
@@ -91,44 +93,70 @@ func (s schema) hcl() *hcl.BodySchema {
 	return b
 }
 
+func (s schema) hasAttr(name string) bool { return slices.Contains(s.attrs, name) }
+
+func (s schema) hasBlock(name string) bool {
+	_, named := s.named[name]
+	return named || slices.Contains(s.blocks, name)
+}
+
+// names lists what may stand in the body.
+func (s schema) names() []string {
+	return append(append(slices.Clone(s.attrs), s.blocks...), slices.Sorted(maps.Keys(s.named))...)
+}
+
 // content splits a body by its schema and reports everything in it that the schema
-// does not have.
+// does not have. It does not leave that to HCL, which suggests the first name that is
+// near and not the nearest, and which would complain of the later blocks' labels.
 func (d *decoder) content(body hcl.Body, s schema) *hcl.BodyContent {
-	want := s.hcl()
-	if native, ok := body.(*hclsyntax.Body); ok {
-		// By hand and not by schema, because the later blocks have labels of every
-		// number and HCL would complain of those instead.
-		kept := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: native.SrcRange, EndRange: native.EndRange}
-		for name, a := range native.Attributes {
-			if _, later := s.later[name]; later {
-				d.notYet("argument", name, a.NameRange)
-				continue
-			}
-			kept.Attributes[name] = a
+	native, ok := body.(*hclsyntax.Body)
+	if !ok {
+		content, rest, diags := body.PartialContent(s.hcl())
+		d.diags = append(d.diags, diags...)
+		properties, diags := rest.JustAttributes() // JSON has nothing else
+		d.diags = append(d.diags, diags...)
+		for name, a := range properties {
+			d.unknown("property", name, a.NameRange, s)
 		}
-		for _, b := range native.Blocks {
-			if _, later := s.later[b.Type]; later {
-				d.notYet("block", b.Type, b.DefRange())
-				continue
-			}
-			kept.Blocks = append(kept.Blocks, b)
-		}
-		body = kept
-	} else {
-		// JSON has properties only, whose labels show once they are read as a block.
-		for name := range s.later {
-			want.Attributes = append(want.Attributes, hcl.AttributeSchema{Name: name})
+		return content
+	}
+	known := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: native.SrcRange, EndRange: native.EndRange}
+	for name, a := range native.Attributes {
+		if s.hasAttr(name) {
+			known.Attributes[name] = a
+		} else {
+			d.unknown("argument", name, a.NameRange, s)
 		}
 	}
-	content, diags := body.Content(want)
+	for _, b := range native.Blocks {
+		if s.hasBlock(b.Type) {
+			known.Blocks = append(known.Blocks, b)
+		} else {
+			d.unknown("block", b.Type, b.DefRange(), s)
+		}
+	}
+	content, diags := known.Content(s.hcl())
 	d.diags = append(d.diags, diags...)
-	for name, a := range content.Attributes {
-		if _, later := s.later[name]; later {
-			d.notYet("property", name, a.NameRange)
-			delete(content.Attributes, name)
-		}
-	}
 	return content
+}
+
+// unknown reports what a schema does not have.
+func (d *decoder) unknown(kind, name string, rng hcl.Range, s schema) {
+	_, later := s.later[name]
+	switch {
+	case later:
+		d.notYet(kind, name, rng)
+	case kind == "argument" && s.hasBlock(name):
+		d.fail(rng, "Not an argument", fmt.Sprintf("%q is a block: write it with braces and without \"=\".", name))
+	case kind == "block" && s.hasAttr(name):
+		d.fail(rng, "Not a block", fmt.Sprintf("%q is an argument: write %s = ... instead of braces.", name, name))
+	default:
+		help := didYouMean(name, s.names())
+		if help == "" {
+			help = " What may stand here: " + strings.Join(s.names(), ", ") + "."
+		}
+		d.fail(rng, "Unknown "+kind, fmt.Sprintf("There is no %s %q here.%s", kind, name, help))
+	}
 }
 
 func (d *decoder) notYet(kind, name string, rng hcl.Range) {
@@ -141,11 +169,21 @@ func (d *decoder) notYet(kind, name string, rng hcl.Range) {
 func nearest(given string, known []string) string {
 	word, least := "", 3
 	for _, k := range known {
-		if d := levenshtein.Distance(given, k, nil); d < least {
+		d := levenshtein.Distance(given, k, nil)
+		if sortedLetters(given) == sortedLetters(k) {
+			d = min(d, 1) // letters in another order are one slip, not two edits
+		}
+		if d < least {
 			word, least = k, d
 		}
 	}
 	return word
+}
+
+func sortedLetters(s string) string {
+	letters := []rune(s)
+	slices.Sort(letters)
+	return string(letters)
 }
 
 // didYouMean is nearest as the end of a sentence's paragraph.

@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ func (d *decoder) origin(rng hcl.Range) Origin {
 }
 
 func (d *decoder) eval(e hcl.Expression) (cty.Value, bool) {
+	if !d.referencesKnown(e) {
+		return cty.NilVal, false
+	}
 	v, diags := e.Value(d.ctx)
 	d.diags = append(d.diags, diags...)
 	if diags.HasErrors() {
@@ -52,6 +56,29 @@ func (d *decoder) eval(e hcl.Expression) (cty.Value, bool) {
 		return v, false
 	}
 	return v, true
+}
+
+// referencesKnown reports what an expression refers to and does not exist, before
+// HCL does so without a suggestion.
+func (d *decoder) referencesKnown(e hcl.Expression) bool {
+	ok := true
+	for _, ref := range e.Variables() {
+		if ref.RootName() != "var" {
+			d.fail(ref.SourceRange(), "Unknown name", fmt.Sprintf("There is no %q to refer to: a variable of this file is written var.NAME, and text in quotes.", ref.RootName()))
+			ok = false
+			continue
+		}
+		if len(ref) < 2 {
+			continue
+		}
+		attr, isAttr := ref[1].(hcl.TraverseAttr)
+		known := slices.Sorted(maps.Keys(d.ctx.Variables["var"].AsValueMap()))
+		if isAttr && !slices.Contains(known, attr.Name) {
+			d.fail(ref.SourceRange(), "Unknown variable", fmt.Sprintf("This file has no variable %q.%s Write variable %q { default = ... } at its top.", attr.Name, didYouMean(attr.Name, known), attr.Name))
+			ok = false
+		}
+	}
+	return ok
 }
 
 // text is a string and where it stands.

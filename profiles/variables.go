@@ -15,6 +15,7 @@ import (
 // They belong to the file: were they shared, a profile could undo the deny of one
 // that it extends by giving another value to a variable in it.
 func (l *loader) variables(d *decoder, c *hcl.BodyContent) {
+	d.ctx.Variables = map[string]cty.Value{"var": cty.EmptyObjectVal}
 	values := map[string]cty.Value{}
 	first := map[string]hcl.Range{}
 	for _, b := range c.Blocks {
@@ -34,7 +35,7 @@ func (l *loader) variables(d *decoder, c *hcl.BodyContent) {
 		l.declared[name] = true
 		values[name] = d.variable(b, name, l.o.Vars)
 	}
-	d.ctx.Variables = map[string]cty.Value{"var": cty.ObjectVal(values)}
+	d.ctx.Variables["var"] = cty.ObjectVal(values)
 }
 
 func (d *decoder) variable(b *hcl.Block, name string, vars map[string]string) cty.Value {

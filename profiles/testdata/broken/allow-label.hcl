@@ -1,0 +1,4 @@
+network {
+  allow {}
+  deny "a.example" "b.example" {}
+}

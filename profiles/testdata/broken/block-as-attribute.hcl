@@ -1,0 +1,7 @@
+network = ["example.com"]
+
+files {
+  read {
+    path = "/opt"
+  }
+}

@@ -1,0 +1,3 @@
+artifacts {
+  collect = ["/dist/**", "a/../../b"]
+}

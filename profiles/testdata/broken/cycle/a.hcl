@@ -1,0 +1,1 @@
+extends = ["../extends-cycle.hcl"]

@@ -1,0 +1,1 @@
+workspace { mode = "overlai" }

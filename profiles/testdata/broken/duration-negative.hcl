@@ -1,0 +1,4 @@
+limits {
+  time = "-5m"
+  idle = 600
+}

@@ -1,0 +1,4 @@
+limits {
+  time = "1w"
+  idle = "0s"
+}

@@ -1,0 +1,3 @@
+extends = ["./cycle/broken.hcl", "./cycle/broken.hcl"]
+
+limits { time = "soon" }

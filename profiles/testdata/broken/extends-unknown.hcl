@@ -1,0 +1,1 @@
+extends = ["defualt", "./missing.hcl", "nothing-like-it", ""]

@@ -1,0 +1,3 @@
+files {
+  read = ["/opt/[a-", "/opt/{a,b"]
+}

@@ -1,0 +1,5 @@
+files {
+  read  = "/opt"
+  write = [1, true]
+  deny  = [["/x"]]
+}

@@ -1,0 +1,3 @@
+workspace {
+  hide = ["/etc/passwd", "~/.ssh", "../x", ".", "a/[", "line\nbreak"]
+}

@@ -1,0 +1,4 @@
+network {
+  allow "xn--a" {}
+  allow "ex⁇mple.com" {}
+}

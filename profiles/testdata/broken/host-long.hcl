@@ -1,0 +1,3 @@
+network {
+  allow "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example" {}
+}

@@ -1,0 +1,5 @@
+network {
+  allow "list" {
+    hosts = ["example.com\u0000.evil.example"]
+  }
+}

@@ -1,0 +1,3 @@
+files {
+  deny = ["/data/café"]
+}

@@ -1,0 +1,4 @@
+limits {
+  cpus      = "two"
+  processes = "512"
+}

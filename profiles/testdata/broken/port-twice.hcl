@@ -1,0 +1,5 @@
+network {
+  allow "github.com:22" {
+    ports = [443]
+  }
+}

@@ -1,0 +1,5 @@
+network {
+  allow "example.com" { protocol = "https" }
+  allow "example.org" { protocol = "tpc" }
+  deny "example.net" { protocol = "tls" }
+}

@@ -1,0 +1,3 @@
+network {
+  deny "example.com" { reason = "two\nlines" }
+}

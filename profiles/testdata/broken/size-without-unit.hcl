@@ -1,0 +1,3 @@
+limits { memory = "512" }
+audit { size = "99999999999TiB" }
+artifacts { size = "-1GB" }

@@ -1,0 +1,3 @@
+syscalls {
+  allow = ["@Ptrace", "", "*"]
+}

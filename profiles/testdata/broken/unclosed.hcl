@@ -1,0 +1,2 @@
+network {
+  allow "example.com" {

@@ -1,0 +1,5 @@
+workspace {
+  modus = "overlay"
+  hyde  = [".env"]
+}
+descripton = "x"

@@ -1,0 +1,3 @@
+netwrok {
+  allow "example.com" {}
+}

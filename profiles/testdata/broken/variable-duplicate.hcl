@@ -1,0 +1,2 @@
+variable "host" { default = "a.example" }
+variable "host" { default = "b.example" }

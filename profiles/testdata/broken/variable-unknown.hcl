@@ -1,0 +1,5 @@
+variable "tracker" { default = "a.example" }
+
+network {
+  allow "tracker" { hosts = [var.traker] }
+}

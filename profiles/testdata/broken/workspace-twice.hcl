@@ -1,0 +1,8 @@
+workspace {
+  mode = "direct"
+}
+
+workspace {
+  mode  = "readonly"
+  upper = "ram"
+}
