@@ -1,0 +1,139 @@
+package audit
+
+import (
+	"cmp"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// The largest integer that every JSON reader keeps exactly: RFC 8785 section 3.2.2.3
+// writes numbers as IEEE 754 doubles, which have 53 bits.
+const maxExact = 1<<53 - 1
+
+// appendObject writes members in the form of RFC 8785 (JCS): no white space, keys
+// in the order of their UTF-16 code units. It sorts in place. Strings must be valid
+// UTF-8 and numbers within maxExact: clean sees to both. It returns the place
+// where the fingerprint belongs, or at unchanged.
+func (l *link) appendObject(b []byte, members []field, at int) ([]byte, int) {
+	sortFields(members)
+	b = append(b, '{')
+	for i := range members {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, members[i].key)
+		b = append(b, ':')
+		b, at = l.appendNode(b, &members[i].node, at)
+	}
+	return append(b, '}'), at
+}
+
+func (l *link) appendNode(b []byte, n *node, at int) ([]byte, int) {
+	switch n.kind {
+	case kindNumber:
+		return strconv.AppendInt(b, n.num, 10), at
+	case kindFlag:
+		return strconv.AppendBool(b, n.num != 0), at
+	case kindObject:
+		return l.appendObject(b, n.sub, at)
+	case kindList:
+		b = append(b, '[')
+		for i := range n.sub {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b, at = l.appendNode(b, &n.sub[i].node, at)
+		}
+		return append(b, ']'), at
+	case kindUID:
+		b = append(b, '"')
+		b = appendUID(b, l.runID, l.sequence)
+		return append(b, '"'), at
+	case kindSequence:
+		return strconv.AppendInt(b, l.sequence, 10), at
+	case kindAttestation:
+		return l.appendAttestation(b)
+	default:
+		return appendString(b, n.str), at
+	}
+}
+
+// appendString writes a string as RFC 8785 section 3.2.2.2 wants it: the short escapes,
+// \u00xx in lower case for the other control characters, everything else as it is.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, '\\', 'b')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\f':
+			b = append(b, '\\', 'f')
+		case '\r':
+			b = append(b, '\\', 'r')
+		default:
+			b = append(b, '\\', 'u', '0', '0')
+			b = hex.AppendEncode(b, []byte{c})
+		}
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+// sortFields is an insertion sort, since members are mostly added in order.
+func sortFields(f []field) {
+	if len(f) > 64 {
+		slices.SortStableFunc(f, func(a, b field) int { return compareKeys(a.key, b.key) })
+		return
+	}
+	for i := 1; i < len(f); i++ {
+		for j := i; j > 0 && compareKeys(f[j].key, f[j-1].key) < 0; j-- {
+			f[j], f[j-1] = f[j-1], f[j]
+		}
+	}
+}
+
+// compareKeys orders as RFC 8785 section 3.2.3 does, by UTF-16 code units. That is the order
+// of the bytes in UTF-8, except that the surrogates of a character from U+10000 up
+// (D800–DFFF) come before U+E000–U+FFFF.
+func compareKeys(a, b string) int {
+	n := min(len(a), len(b))
+	i := 0
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	if i == n || (a[i] < 0xee && b[i] < 0xee) {
+		return cmp.Compare(a, b)
+	}
+	for i > 0 && !utf8.RuneStart(a[i]) {
+		i--
+	}
+	ra, _ := utf8.DecodeRuneInString(a[i:])
+	rb, _ := utf8.DecodeRuneInString(b[i:])
+	if (ra >= 0x10000) == (rb >= 0x10000) {
+		return cmp.Compare(ra, rb)
+	}
+	return cmp.Compare(firstUnit(ra), firstUnit(rb))
+}
+
+// firstUnit is the first UTF-16 code unit of a character.
+func firstUnit(r rune) rune {
+	if r >= 0x10000 {
+		return 0xd800 + (r-0x10000)>>10
+	}
+	return r
+}
