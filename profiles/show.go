@@ -57,7 +57,7 @@ func WriteText(w io.Writer, s *Spec) error {
 	t.patterns("pass_env", s.Process.PassEnv)
 	t.list("env = {", "}", len(s.Process.Env), func(i int) (string, Origin) {
 		v := s.Process.Env[i]
-		return fmt.Sprintf("%s = %s", v.Name, quote(v.Value)), v.Origin
+		return fmt.Sprintf("%s = %s", quote(v.Name), quote(v.Value)), v.Origin // in quotes, since a name may be HCL's own word "for"
 	})
 	t.close()
 

@@ -11,7 +11,7 @@ extends     = []
 # changes is kept apart, up to `size`, and handed over after the run.
 workspace {
   mode  = "overlay"
-  upper = "auto"   # memory, or disk where the kernel can't do it in memory
+  upper = "auto" # memory, or disk where the kernel can't do it in memory
   size  = "2GiB"
 }
 
@@ -101,7 +101,7 @@ process {
 # Only limits that need no cgroup, so that this profile runs on every host. Add
 # memory, cpus and processes where yours has them.
 limits {
-  open_files = 4096      # the kernel's own default for the hard limit: no host needs to be asked for it
+  open_files = 4096 # Linux's own hard limit (INR_OPEN_MAX): no host has to give more
   output     = "1GiB"
 }
 

@@ -1,0 +1,551 @@
+package profiles
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/zclconf/go-cty/cty"
+)
+
+const fullProfile = `# web.hcl
+description = "our web app."
+extends     = ["./common.hcl", "offline-tools"]
+
+variable "tracker" { default = "issues.example.com" }
+variable "port"    { default = 8443 }
+
+workspace {
+  path  = "."
+  mode  = "direct"
+  upper = "disk"
+  hide  = [
+    ".env",
+    "secrets/**",
+  ]
+  size = "1GiB"
+}
+
+files {
+  read  = ["/opt/toolchain", "~/notes"]
+  write = ["/var/tmp/build"]
+  exec  = concat(["/opt/toolchain/bin"], ["/opt/x"])
+  deny  = ["~/.config/app"]
+}
+
+network {
+  allow "api.example.com" {}
+
+  allow "tracker" {
+    hosts  = [
+      var.tracker,
+      "*.tracker.example:${var.port}",
+    ]
+    reason = "issues"
+  }
+
+  allow "mixed" {
+    hosts = ["mixed.example"]
+    ports = [443, 80, 22, 8080]
+  }
+
+  allow "stand-in.example" {
+    upstream    = "127.0.0.1:9443"
+    upstream_ca = "ca.pem"
+  }
+
+  deny "gist.example.com" { reason = "exfiltration" }
+}
+
+process {
+  pass_env = ["TERM"]
+  env      = { CI = 1, DEBUG = true, WHO = upper(env("WHO")), NOTE = file("note.txt") }
+}
+
+syscalls { allow = ["@ptrace"] }
+
+limits {
+  time       = "1h"
+  open_files = 1024
+}
+
+limits {
+  memory  = "4GiB"
+  cpus    = 1.5
+  enforce = "best-effort"
+}
+
+artifacts {
+  collect = ["dist/**"]
+  size    = "0"
+}
+
+audit { size = "10MiB" }
+`
+
+func fullOptions() Options {
+	o := mapOptions(map[string]string{
+		"/p/web.hcl":  fullProfile,
+		"/p/note.txt": "a note",
+		"/p/common.hcl": `description = "common"
+extends = []
+files { read = ["/srv/common", "/opt/toolchain"] }
+process { env = { CI = "0", FROM = "common" } }
+limits {
+  time      = "2h"
+  processes = 64
+}
+artifacts { collect = ["*.log"] }
+`,
+		"/etc/agentjail/profiles/offline-tools.hcl": `extends = []
+network {
+  deny "*.tools.example" {}
+}
+workspace {
+  mode = "readonly"
+}
+`,
+	})
+	o.Dirs = []string{"/home/u/.config/agentjail/profiles", "/etc/agentjail/profiles"}
+	o.Env = func(name string) (string, bool) { return map[string]string{"WHO": "me"}[name], name == "WHO" }
+	return o
+}
+
+func at(file string, line int) Origin { return Origin{File: file, Line: line} }
+
+func exact(name string) []HostPattern { return []HostPattern{{Kind: HostExact, Name: name}} }
+
+// TestLoad holds everything that a profile can say against the Spec that it gives.
+func TestLoad(t *testing.T) {
+	got, diags, _ := Load("/p/web.hcl", fullOptions())
+	if len(diags) != 0 {
+		t.Fatal(diags)
+	}
+	w := func(line int) Origin { return at("web.hcl", line) }
+	want := &Spec{
+		Name: "web", Description: "our web app",
+		Workspace: Workspace{
+			Path: "/ws", Mode: ModeDirect, Upper: UpperDisk, Size: 1 << 30, Origin: w(8),
+			Hide: []Pattern{{".env", w(13)}, {"secrets/**", w(14)}},
+		},
+		Files: Files{
+			Read:  []Pattern{{"/opt/toolchain", w(20)}, {"/home/u/notes", w(20)}, {"/srv/common", at("common.hcl", 3)}},
+			Write: []Pattern{{"/var/tmp/build", w(21)}},
+			Exec:  []Pattern{{"/opt/toolchain/bin", w(22)}, {"/opt/x", w(22)}},
+			Deny:  []Pattern{{"/home/u/.config/app", w(23)}},
+		},
+		Network: Network{
+			Allow: []NetRule{
+				{Label: "api.example.com", Hosts: exact("api.example.com"), Ports: []uint16{443}, Protocol: ProtocolTLS, Origin: w(27)},
+				{Label: "tracker", Hosts: exact("issues.example.com"), Ports: []uint16{443}, Protocol: ProtocolTLS, Reason: "issues", Origin: w(31)},
+				{Label: "tracker", Hosts: []HostPattern{{Kind: HostWildcard, Name: "tracker.example"}}, Ports: []uint16{8443}, Protocol: ProtocolTLS, Reason: "issues", Origin: w(32)},
+				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{443, 8080}, Protocol: ProtocolTLS, Origin: w(38)},
+				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{80}, Protocol: ProtocolHTTP, Origin: w(38)},
+				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{22}, Protocol: ProtocolSSH, Origin: w(38)},
+				{Label: "stand-in.example", Hosts: exact("stand-in.example"), Ports: []uint16{443}, Protocol: ProtocolTLS, Upstream: "127.0.0.1:9443", UpstreamCA: "/p/ca.pem", Origin: w(42)},
+			},
+			Deny: []NetRule{
+				{Label: "gist.example.com", Hosts: exact("gist.example.com"), Ports: []uint16{}, Reason: "exfiltration", Origin: w(47)},
+				{Label: "*.tools.example", Hosts: []HostPattern{{Kind: HostWildcard, Name: "tools.example"}}, Ports: []uint16{}, Origin: at("offline-tools.hcl", 3)},
+			},
+		},
+		Process: Process{
+			PassEnv: []Pattern{{"TERM", w(51)}},
+			Env: []EnvVar{
+				{"CI", "1", w(52)}, {"DEBUG", "true", w(52)}, {"FROM", "common", at("common.hcl", 4)},
+				{"NOTE", "a note", w(52)}, {"WHO", "ME", w(52)},
+			},
+		},
+		Syscalls: []Syscall{{"@ptrace", w(55)}},
+		Limits: Limits{
+			Time:      &Limit{3600e9, EnforceStrict, w(58)},
+			OpenFiles: &Limit{1024, EnforceStrict, w(59)},
+			Memory:    &Limit{4 << 30, EnforceBestEffort, w(63)},
+			CPUs:      &Limit{1500, EnforceBestEffort, w(64)},
+			Processes: &Limit{64, EnforceStrict, at("common.hcl", 7)},
+		},
+		Artifacts: Artifacts{Size: 0, Origin: w(68), Collect: []Pattern{{"dist/**", w(69)}, {"*.log", at("common.hcl", 9)}}},
+		Audit:     Audit{Size: 10 << 20, Origin: w(73)},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Spec{}, "Sources"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	sum := sha256.Sum256([]byte(fullProfile))
+	var names []string
+	for _, s := range got.Sources {
+		names = append(names, s.File+" "+s.Path)
+	}
+	if want := []string{"web.hcl /p/web.hcl", "common.hcl /p/common.hcl", "offline-tools.hcl /etc/agentjail/profiles/offline-tools.hcl"}; !slices.Equal(names, want) {
+		t.Errorf("sources %q, want %q", names, want)
+	}
+	if got.Sources[0].SHA256 != hex.EncodeToString(sum[:]) {
+		t.Errorf("the profile's hash is %s", got.Sources[0].SHA256)
+	}
+}
+
+func mustLoad(t testing.TB, name string, o Options) *Spec {
+	t.Helper()
+	s, diags, _ := Load(name, o)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return s
+}
+
+var specsEqual = cmp.Options{
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
+func TestJSONRoundTrip(t *testing.T) {
+	for _, s := range []*Spec{mustLoad(t, "/p/web.hcl", fullOptions()), mustLoad(t, "offline", mapOptions(nil))} {
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), "null") {
+			t.Errorf("%s: a list is null instead of empty: %s", s.Name, b)
+		}
+		back := &Spec{}
+		if err := json.Unmarshal(b, back); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s, back, specsEqual); diff != "" {
+			t.Errorf("%s: -before +after:\n%s", s.Name, diff)
+		}
+	}
+}
+
+// TestWriteText: what `profile show` prints is itself a profile, with the same rules.
+func TestWriteText(t *testing.T) {
+	o := fullOptions()
+	o.Home = "/home/a*b"
+	for _, s := range []*Spec{mustLoad(t, "/p/web.hcl", o), mustLoad(t, "offline", o), mustLoad(t, "default", o)} {
+		s.Process.Env = append(s.Process.Env, EnvVar{Name: "ZZ", Value: "a ${b} %{c} \"quoted\"\n\\end"})
+		var out strings.Builder
+		if err := WriteText(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		if s.Name == "web" {
+			for _, line := range []string{`"/home/a\\*b/notes",                                # web.hcl:20`, "# common.hcl:7", "# offline-tools.hcl:3"} {
+				if !strings.Contains(out.String(), line) {
+					t.Errorf("%q is not in\n%s", line, out.String())
+				}
+			}
+		}
+		again, diags, files := Load("/p/again.hcl", mapOptions(map[string]string{"/p/again.hcl": out.String()}))
+		if diags.HasErrors() {
+			var msg strings.Builder
+			if err := Render(&msg, diags, files, 0, false); err != nil {
+				t.Fatal(err)
+			}
+			t.Fatalf("%s\n%s", msg.String(), out.String())
+		}
+		ignore := cmp.Options{specsEqual, cmpopts.IgnoreFields(Spec{}, "Sources", "Name"), cmpopts.IgnoreTypes(Origin{})}
+		if diff := cmp.Diff(s, again, ignore); diff != "" {
+			t.Errorf("%s: -before +after:\n%s", s.Name, diff)
+		}
+	}
+}
+
+func TestJSONSyntax(t *testing.T) {
+	s := mustLoad(t, "/p/x.json", mapOptions(map[string]string{"/p/x.json": `{
+  "//": "a comment",
+  "extends": [],
+  "variable": {"host": {"default": "a.example"}},
+  "workspace": {"mode": "empty", "hide": [".env"]},
+  "network": {
+    "allow": {"${not a template}": {"hosts": ["${var.host}",
+      "b.example:22"]}},
+    "deny": {"c.example": {}}
+  },
+  "process": {"env": {"CI": "1"}},
+  "limits": [{"time": "1h"}, {"cpus": 2, "enforce": "best-effort"}]
+}`}))
+	want := []NetRule{
+		{Label: "${not a template}", Hosts: exact("a.example"), Ports: []uint16{443}, Protocol: ProtocolTLS, Origin: at("x.json", 7)},
+		{Label: "${not a template}", Hosts: exact("b.example"), Ports: []uint16{22}, Protocol: ProtocolSSH, Origin: at("x.json", 8)},
+	}
+	if diff := cmp.Diff(want, s.Network.Allow, specsEqual); diff != "" {
+		t.Error(diff)
+	}
+	if s.Name != "x" || s.Workspace.Mode != ModeEmpty || len(s.Network.Deny) != 1 || s.Limits.CPUs.Enforce != EnforceBestEffort || s.Limits.Time.Enforce != EnforceStrict {
+		t.Errorf("%+v", s)
+	}
+	if diff := cmp.Diff([]EnvVar{{"CI", "1", at("x.json", 11)}}, s.Process.Env); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFind(t *testing.T) {
+	files := map[string]string{
+		"/u/web.hcl":     `description = "user's web"`,
+		"/m/web.hcl":     `description = "machine's web"`,
+		"/m/only.hcl":    `description = "machine's only"`,
+		"/u/default.hcl": "extends = [\"default\"]\ndescription = \"user's default\"\nsyscalls { allow = [\"u\"] }",
+		"/m/default.hcl": "extends = [\"default\"]\nsyscalls { allow = [\"m\"] }",
+		"/u/base.hcl":    `syscalls { allow = ["shadow"] }`,
+		"/ws/web.hcl":    `description = "here"`,
+		"/ws/web":        `description = "not this"`,
+		"/home/u/h.hcl":  `description = "home"`,
+	}
+	o := mapOptions(files)
+	o.Dirs = []string{"/u", "/m"}
+	for name, want := range map[string]string{
+		"web":          "user's web",
+		"only":         "machine's only",
+		"web.hcl":      "here",
+		"./web.hcl":    "here",
+		"/m/web.hcl":   "machine's web",
+		"~/h.hcl":      "home",
+		"../m/web.hcl": "machine's web",
+		"default":      "user's default",
+	} {
+		s, diags, _ := Load(name, o)
+		if diags.HasErrors() {
+			t.Errorf("%s: %v", name, diags)
+			continue
+		}
+		if s.Description != want {
+			t.Errorf("%s is %q, want %q", name, s.Description, want)
+		}
+	}
+
+	// A profile that shadows another one extends the one behind it, each once, down to
+	// the built-in one; and a base of the user's own is under nothing that does not ask
+	// for it.
+	s := mustLoad(t, "default", o)
+	var paths, calls []string
+	for _, src := range s.Sources {
+		paths = append(paths, src.File+" "+src.Path)
+	}
+	for _, c := range s.Syscalls {
+		calls = append(calls, c.Name+" "+c.Origin.String())
+	}
+	if want := []string{"default.hcl /u/default.hcl", "m/default.hcl /m/default.hcl", "builtin/default.hcl built-in", "base.hcl built-in"}; !slices.Equal(paths, want) {
+		t.Errorf("sources %q, want %q", paths, want)
+	}
+	if want := []string{"u default.hcl:3", "m m/default.hcl:2"}; !slices.Equal(calls, want) {
+		t.Errorf("system calls %q, want %q", calls, want)
+	}
+
+	var listed []string
+	o.ListDir = func(dir string) (names []string) {
+		for p := range files {
+			if rest, ok := strings.CutPrefix(p, dir+"/"); ok {
+				names = append(names, rest)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	for _, l := range List(o) {
+		listed = append(listed, fmt.Sprintf("%s %s %v", l.Name, l.Path, l.Hidden))
+	}
+	if want := []string{
+		"base /u/base.hcl false", "base built-in true",
+		"default /u/default.hcl false", "default /m/default.hcl true", "default built-in true",
+		"offline built-in false", "only /m/only.hcl false", "web /u/web.hcl false", "web /m/web.hcl true",
+	}; !slices.Equal(listed, want) {
+		t.Errorf("listed %q, want %q", listed, want)
+	}
+}
+
+// TestUnreadable: a profile that is there and can't be read is an error, never a
+// reason to take another one of that name.
+func TestUnreadable(t *testing.T) {
+	o := mapOptions(map[string]string{"/m/default.hcl": ""})
+	o.Dirs = []string{"/u", "/m"}
+	read := o.ReadFile
+	o.ReadFile = func(p string) ([]byte, error) {
+		if p == "/u/default.hcl" {
+			return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrPermission}
+		}
+		return read(p)
+	}
+	if _, diags, _ := Load("default", o); !diags.HasErrors() || diags[0].Summary != "Unreadable profile" {
+		t.Errorf("the diagnostics are %v", diags)
+	}
+	o.ReadFile = func(string) ([]byte, error) { return make([]byte, maxSource+1), nil }
+	if _, diags, _ := Load("default", o); !diags.HasErrors() || diags[0].Summary != "Unreadable profile" {
+		t.Errorf("a profile that is too large gives %v", diags)
+	}
+	if _, diags, _ := Load("./x.hcl", Options{Cwd: "/ws"}); !diags.HasErrors() {
+		t.Error("a file is read without a way to read files")
+	}
+	if _, diags, _ := Load("x\n", mapOptions(nil)); !diags.HasErrors() {
+		t.Error("a name with a line break is a profile")
+	}
+}
+
+func TestExtends(t *testing.T) {
+	t.Run("the child's value wins and the parent's deny holds", func(t *testing.T) {
+		s := mustLoad(t, "/p/child.hcl", mapOptions(map[string]string{
+			"/p/child.hcl": `extends = ["./a.hcl", "./b.hcl"]
+network {
+  allow "x.example" { protocol = "tcp" }
+}
+limits { time = "1h" }`,
+			"/p/a.hcl": `network {
+  allow "x.example" {}
+  deny "bad.example" {}
+}
+limits { idle = "1m" }`,
+			"/p/b.hcl": `network {
+  allow "bad.example" {}
+}
+limits {
+  idle = "2m"
+  time = "2h"
+}`,
+		}))
+		if v := s.Network.Connect("bad.example", netip.Addr{}, 443); v.Action != Deny || v.Rule.Origin != at("a.hcl", 3) {
+			t.Errorf("bad.example is %v", v)
+		}
+		if v := s.Network.Connect("x.example", netip.Addr{}, 443); v.Action != Allow || v.Rule.Protocol != ProtocolTCP {
+			t.Errorf("x.example is %v", v)
+		}
+		if s.Limits.Time.Origin != at("child.hcl", 5) || s.Limits.Idle.Origin != at("b.hcl", 5) {
+			t.Errorf("time is from %s, idle from %s", s.Limits.Time.Origin, s.Limits.Idle.Origin)
+		}
+	})
+	t.Run("nothing said is base, an empty list is nothing", func(t *testing.T) {
+		empty := mustLoad(t, "/p/x.hcl", mapOptions(map[string]string{"/p/x.hcl": ""}))
+		base := mustLoad(t, "base", mapOptions(nil))
+		if diff := cmp.Diff(base, empty, specsEqual, cmpopts.IgnoreFields(Spec{}, "Name", "Description", "Sources")); diff != "" {
+			t.Errorf("an empty profile is not base: -base +empty:\n%s", diff)
+		}
+		bare := mustLoad(t, "/p/x.hcl", mapOptions(map[string]string{"/p/x.hcl": "extends = []"}))
+		if len(bare.Sources) != 1 || len(bare.Files.Exec)+len(bare.Files.Read)+len(bare.Process.PassEnv) != 0 {
+			t.Errorf("a profile that extends nothing is %+v", bare)
+		}
+	})
+	t.Run("a variable belongs to its file", func(t *testing.T) {
+		o := mapOptions(map[string]string{
+			"/p/child.hcl":  "extends = [\"./parent.hcl\"]\nvariable \"h\" { default = \"harmless.example\" }",
+			"/p/parent.hcl": "extends = []\nvariable \"h\" { default = \"bad.example\" }\nnetwork {\n  deny \"x\" { hosts = [var.h] }\n}",
+		})
+		s := mustLoad(t, "/p/child.hcl", o)
+		if got := s.Network.Deny[0].Hosts; !slices.Equal(got, exact("bad.example")) {
+			t.Errorf("the parent's deny is about %v", got)
+		}
+	})
+	t.Run("values from outside", func(t *testing.T) {
+		o := mapOptions(map[string]string{"/p/x.hcl": "variable \"n\" { default = 1 }\nvariable \"s\" {}\nlimits { processes = var.n }\nnetwork {\n  allow \"h\" { hosts = [var.s] }\n}"})
+		o.Vars = map[string]string{"n": "7", "s": "a.example"}
+		s := mustLoad(t, "/p/x.hcl", o)
+		if s.Limits.Processes.Value != 7 || s.Network.Allow[0].Hosts[0].Name != "a.example" {
+			t.Errorf("%+v", s)
+		}
+		for _, vars := range []map[string]string{{"n": "seven", "s": "a"}, {"n": "7"}, {"s": "a", "other": "x"}, {"s": "e\u0301.example"}} {
+			o.Vars = vars
+			if _, diags, _ := Load("/p/x.hcl", o); len(diags) != 1 {
+				t.Errorf("%v gives %v", vars, diags)
+			}
+		}
+	})
+	t.Run("depth", func(t *testing.T) {
+		o := mapOptions(nil)
+		o.ReadFile = func(string) ([]byte, error) { return []byte(`extends = ["./d/x.hcl"]`), nil }
+		if _, diags, _ := Load("/x.hcl", o); len(diags) != 1 || diags[0].Summary != "Profiles extend too deeply" {
+			t.Errorf("an endless chain gives %v", diags)
+		}
+	})
+	t.Run("built-in reads no file", func(t *testing.T) {
+		f := &file{name: "b.hcl", builtin: true, path: builtinPath}
+		o := mapOptions(map[string]string{"/ws/x": "x", "x": "x"})
+		if _, err := stringCall(t, f, &o, "file", "x"); err == nil {
+			t.Error("a built-in profile reads a file")
+		}
+	})
+	t.Run("text that would change", func(t *testing.T) {
+		o := mapOptions(map[string]string{"/p/x": "e\u0301", "/p/y": "\xff"})
+		o.Env = func(string) (string, bool) { return "e\u0301", true }
+		f := &file{name: "x.hcl", path: "/p/x.hcl"}
+		for _, call := range [][2]string{{"file", "x"}, {"file", "y"}, {"env", "X"}} {
+			if _, err := stringCall(t, f, &o, call[0], call[1]); err == nil {
+				t.Errorf("%s(%q) gives text that HCL changes", call[0], call[1])
+			}
+		}
+	})
+	t.Run("no home, no folder", func(t *testing.T) {
+		o := mapOptions(nil)
+		o.Home = ""
+		if _, diags, _ := Load("base", o); !diags.HasErrors() {
+			t.Error("\"~\" means something without a home")
+		}
+		o = mapOptions(map[string]string{"/p/x.hcl": "extends = []"})
+		o.Cwd = ""
+		if _, diags, _ := Load("/p/x.hcl", o); !diags.HasErrors() {
+			t.Error("there is a workspace without a folder")
+		}
+	})
+}
+
+func stringCall(t *testing.T, f *file, o *Options, name, arg string) (string, error) {
+	t.Helper()
+	v, err := functions(f, o)[name].Call([]cty.Value{cty.StringVal(arg)})
+	if err != nil {
+		return "", err
+	}
+	return v.AsString(), nil
+}
+
+// FuzzLoad: whatever the bytes, loading ends with a Spec or with errors, never with
+// both, and what it gives survives being written and read again.
+func FuzzLoad(f *testing.F) {
+	f.Add(fullProfile, false)
+	f.Add(`{"network": {"allow": {"a.example": {}}}}`, true)
+	for _, name := range Builtins() {
+		src, _ := builtinSource(name)
+		f.Add(string(src), false)
+	}
+	f.Fuzz(func(t *testing.T, src string, isJSON bool) {
+		path := "/p/x.hcl"
+		if isJSON {
+			path = "/p/x.json"
+		}
+		s, diags, files := Load(path, mapOptions(map[string]string{path: src, "/p/note.txt": "n"}))
+		if (s == nil) != diags.HasErrors() {
+			t.Fatalf("Spec %v beside %v", s, diags)
+		}
+		if err := Render(io.Discard, diags, files, 78, true); err != nil {
+			t.Fatal(err)
+		}
+		if s == nil {
+			return
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &Spec{}); err != nil {
+			t.Fatalf("%v: %s", err, b)
+		}
+		for _, r := range s.Network.Allow {
+			if len(r.Ports) == 0 || len(r.Hosts) == 0 || r.Protocol == "" {
+				t.Fatalf("an allow of nothing: %+v", r)
+			}
+		}
+		var out strings.Builder
+		if err := WriteText(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		again, diags, _ := Load("/p/x.hcl", mapOptions(map[string]string{"/p/x.hcl": out.String()}))
+		if diags.HasErrors() {
+			t.Fatalf("%v\n%s", diags, out.String())
+		}
+		ignore := cmp.Options{specsEqual, cmpopts.IgnoreFields(Spec{}, "Sources", "Name"), cmpopts.IgnoreTypes(Origin{})}
+		if diff := cmp.Diff(s, again, ignore); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
