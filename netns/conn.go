@@ -1,0 +1,224 @@
+package netns
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/agentjail/agentjail/audit"
+	"github.com/agentjail/agentjail/profiles"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// helloTimeout is how long a client may take over the first bytes that its
+	// protocol wants from it.
+	helloTimeout = 30 * time.Second
+
+	// refuseTimeout is how long a refused client may take over the bytes that show
+	// how to tell it so.
+	refuseTimeout = 2 * time.Second
+)
+
+// conn is one connection of the agent, classified: what it asked for, and what the
+// profile says to it. Every connection is classified once, in serveConn, and then
+// belongs to one handler.
+type conn struct {
+	*net.TCPConn
+	id      uint64
+	name    string     // behind the pool address; empty for a connection by address
+	addr    netip.Addr // that the agent dialled
+	port    uint16
+	srcPort uint16
+	verdict profiles.Verdict
+	began   time.Time
+
+	sni      string
+	dialled  string
+	first    []byte // read from the agent and not yet passed on
+	recorded bool   // there is a Connect record
+	out, in  int64
+	err      error
+}
+
+// handler serves a connection that a rule allows. It opens the host's side through
+// gateway.dialFor, reports by conn's methods, and returns when the connection is
+// over; the caller closes it.
+type handler func(g *gateway, c *conn)
+
+func handlers() map[profiles.Protocol]handler {
+	return map[profiles.Protocol]handler{
+		profiles.ProtocolTLS:  (*gateway).serveTLS,
+		profiles.ProtocolHTTP: (*gateway).serveHTTP,
+		profiles.ProtocolSSH:  (*gateway).serveSSH,
+		profiles.ProtocolTCP:  (*gateway).serveTCP,
+	}
+}
+
+// serveConn classifies a connection and hands it to its handler.
+func (g *gateway) serveConn(tcp *net.TCPConn, redirected bool) {
+	to, ok := asked(tcp, redirected)
+	if !ok {
+		return // gone already
+	}
+	c := &conn{
+		TCPConn: tcp, id: g.ids.Add(1), began: time.Now(),
+		addr: to.Addr(), port: to.Port(), srcPort: sourcePort(tcp),
+	}
+	c.name, c.verdict = g.judge(c.addr, c.port)
+	if c.verdict.Action != profiles.Allow || c.verdict.Rule == nil {
+		g.explain(c)
+		return
+	}
+	serve, ok := g.handlers[c.verdict.Rule.Protocol]
+	if !ok {
+		g.refuse(c, "the rule's protocol "+string(c.verdict.Rule.Protocol)+" is not known")
+		return
+	}
+	serve(g, c)
+	g.reportClosed(c)
+}
+
+// judge finds the name behind an address and asks the profile.
+func (g *gateway) judge(a netip.Addr, port uint16) (string, profiles.Verdict) {
+	name, inPool := g.pool.name(a)
+	switch {
+	case name != "":
+		return name, g.network.Connect(name, netip.Addr{}, port)
+	case inPool:
+		return "", profiles.Verdict{Action: profiles.Deny, Reason: "the address stands for no name that was asked for in this run"}
+	}
+	return "", g.network.Connect("", a, port)
+}
+
+// target is what the handler dials.
+func (c *conn) target() target {
+	return target{name: c.name, addr: c.addr, port: c.port,
+		protocol: c.verdict.Rule.Protocol, upstream: c.verdict.Rule.Upstream}
+}
+
+// dialFor opens the host's side of a connection and records how that went.
+func (g *gateway) dialFor(c *conn) (net.Conn, error) {
+	up, dialled, err := g.dialer.dial(context.Background(), c.target())
+	c.dialled = dialled
+	if err != nil {
+		var r refusal
+		if errors.As(err, &r) {
+			g.report(c, audit.Blocked, r.reason)
+		} else {
+			g.report(c, audit.Failed, err.Error())
+		}
+		return nil, err
+	}
+	if !g.track(up) {
+		up.Close()
+		return nil, net.ErrClosed
+	}
+	g.report(c, audit.Allowed, c.verdict.Reason)
+	return up, nil
+}
+
+// done closes the host's side.
+func (g *gateway) done(up net.Conn) {
+	g.forget(up)
+	g.conns.Done()
+}
+
+// report records what became of a connection.
+func (g *gateway) report(c *conn, o audit.Outcome, reason string) {
+	r := &audit.Connect{
+		Network: "tcp", Name: c.name, Addr: c.addr.String(), Port: c.port, SrcPort: c.srcPort,
+		Dialled: c.dialled, SNI: c.sni, Outcome: o, Reason: reason,
+	}
+	if c.verdict.Rule != nil {
+		r.Protocol = string(c.verdict.Rule.Protocol)
+		r.Rule = c.verdict.Rule.Origin.String()
+	}
+	if o == audit.Allowed {
+		r.ID = c.id
+		c.recorded = true
+	}
+	g.reports(report{Connect: r})
+}
+
+// reportClosed records the end of a connection that was allowed.
+func (g *gateway) reportClosed(c *conn) {
+	if !c.recorded {
+		return
+	}
+	r := &audit.ConnectClosed{
+		ID: c.id, Name: c.name, Addr: c.addr.String(), Port: c.port,
+		BytesOut: c.out, BytesIn: c.in, Duration: time.Since(c.began),
+	}
+	if c.err != nil {
+		r.Error = c.err.Error()
+	}
+	g.reports(report{Closed: r})
+}
+
+// asked is the address that the agent dialled: the accepted socket's own, or the
+// one before the redirect. A connection that reached the redirect's listener by
+// itself has no other, and no rule allows that port.
+func asked(c *net.TCPConn, redirected bool) (netip.AddrPort, bool) {
+	local, ok := c.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	a := local.AddrPort()
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	if redirected {
+		if before, err := originalDestination(c, a.Addr().Is4()); err == nil {
+			a = before
+		}
+	}
+	return a, a.IsValid()
+}
+
+// originalDestination asks connection tracking for the address before a redirect:
+// SO_ORIGINAL_DST of linux/netfilter_ipv4.h, IP6T_SO_ORIGINAL_DST of
+// linux/netfilter_ipv6/ip6_tables.h, both 80. The structures of x/sys that hold
+// enough bytes stand in for sockaddr_in and sockaddr_in6.
+func originalDestination(c *net.TCPConn, v4 bool) (netip.AddrPort, error) {
+	const soOriginalDst = 80
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	var a netip.AddrPort
+	var oerr error
+	if err := rc.Control(func(fd uintptr) {
+		if v4 {
+			var m *unix.IPv6Mreq
+			if m, oerr = unix.GetsockoptIPv6Mreq(int(fd), unix.SOL_IP, soOriginalDst); oerr == nil {
+				b := m.Multiaddr
+				a = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:4]))
+			}
+			return
+		}
+		var m *unix.IPv6MTUInfo
+		if m, oerr = unix.GetsockoptIPv6MTUInfo(int(fd), unix.SOL_IPV6, soOriginalDst); oerr == nil {
+			p := [2]byte{}
+			binary.NativeEndian.PutUint16(p[:], m.Addr.Port)
+			a = netip.AddrPortFrom(netip.AddrFrom16(m.Addr.Addr), binary.BigEndian.Uint16(p[:]))
+		}
+	}); err != nil {
+		return netip.AddrPort{}, err
+	}
+	return a, oerr
+}
+
+func sourcePort(c *net.TCPConn) uint16 {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return uint16(a.Port)
+	}
+	return 0
+}
+
+// reset ends a connection so that the other side sees a refusal, not an end.
+func reset(c *net.TCPConn) {
+	_ = c.SetLinger(0)
+	_ = c.Close()
+}

@@ -1,0 +1,196 @@
+package netns
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/agentjail/agentjail/profiles"
+)
+
+// ResolvConf is the jail's /etc/resolv.conf. There is no search domain: a name is
+// asked for as it was written, so that it means the same in the profile and here.
+func ResolvConf() string {
+	return "# written by agentjail: names that the profile allows resolve, no other does\n" +
+		"nameserver " + dnsAddr4.String() + "\n"
+}
+
+// HostsFile is the jail's /etc/hosts. The jail's own name is its own address, so
+// that programs which look themselves up find themselves.
+func HostsFile(hostname string) string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n")
+	b.WriteString("::1\tlocalhost ip6-localhost ip6-loopback\n")
+	if hostname != "" && hostname != "localhost" {
+		fmt.Fprintf(&b, "%s\t%s\n", jailAddr4, hostname)
+	}
+	return b.String()
+}
+
+// Policy is the text of /run/agentjail/policy.md: the profile in words that a
+// language model can act on. It says only what the agent could find out by trying.
+func Policy(s *profiles.Spec) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+
+	line("# What this jail allows")
+	line("")
+	line("You run inside agentjail, under the profile %s. What is not listed here is refused, and trying it", code(s.Name))
+	line("again or in another way gives the same answer. Where you need more, say so to the person you work for:")
+	line("the profile is theirs to change. Every attempt is recorded.")
+	line("")
+
+	line("## Files")
+	line("")
+	line("- Workspace: %s (%s).", code(s.Workspace.Path), workspaceMode(s.Workspace.Mode))
+	patterns(&b, "Not there", s.Workspace.Hide)
+	patterns(&b, "Readable", s.Files.Read)
+	patterns(&b, "Readable and executable", s.Files.Exec)
+	patterns(&b, "Writable", s.Files.Write)
+	patterns(&b, "Refused", s.Files.Deny)
+	line("- Your home and /tmp are fresh and vanish when the run ends.")
+	patterns(&b, "Kept as artifacts (relative to the workspace)", s.Artifacts.Collect)
+	line("")
+
+	line("## Network")
+	line("")
+	if len(s.Network.Allow) == 0 {
+		line("There is no network beyond this jail's own loopback: names don't resolve, connections are refused.")
+	} else {
+		line("Connect as usual; no proxy setting is needed. Names that are allowed resolve to addresses that stand for")
+		line("them in this jail only. UDP (except DNS) and ICMP are refused.")
+		line("")
+		for _, r := range s.Network.Allow {
+			line("- Allowed: %s, %s, %s%s", hosts(r), ports(r), protocol(r.Protocol), because(r))
+		}
+	}
+	for _, r := range s.Network.Deny {
+		line("- Refused whatever else allows it: %s, %s%s", hosts(r), ports(r), because(r))
+	}
+	line("")
+
+	line("## Limits")
+	line("")
+	limits(&b, s.Limits)
+	return b.String()
+}
+
+func patterns(b *strings.Builder, title string, ps []profiles.Pattern) {
+	if len(ps) == 0 {
+		return
+	}
+	var names []string
+	for _, p := range ps {
+		names = append(names, code(p.Pattern))
+	}
+	fmt.Fprintf(b, "- %s: %s.\n", title, strings.Join(names, ", "))
+}
+
+func workspaceMode(m profiles.Mode) string {
+	switch m {
+	case profiles.ModeOverlay:
+		return "your changes are kept beside the host's files, which stay as they are"
+	case profiles.ModeDirect:
+		return "your changes are made to the host's own files"
+	case profiles.ModeReadonly:
+		return "read-only"
+	case profiles.ModeEmpty:
+		return "starts empty"
+	}
+	return string(m)
+}
+
+func hosts(r profiles.NetRule) string {
+	var names []string
+	for _, h := range r.Hosts {
+		names = append(names, code(hostText(h)))
+	}
+	return strings.Join(names, ", ")
+}
+
+func hostText(h profiles.HostPattern) string {
+	switch {
+	case h.Kind == profiles.HostWildcard && h.Name == "":
+		return "*"
+	case h.Kind == profiles.HostWildcard:
+		return "*." + h.Name
+	case h.Kind == profiles.HostPrefix && h.Prefix.IsSingleIP():
+		return h.Prefix.Addr().String()
+	case h.Kind == profiles.HostPrefix:
+		return h.Prefix.String()
+	}
+	return h.Name
+}
+
+func ports(r profiles.NetRule) string {
+	if len(r.Ports) == 0 {
+		return "every port"
+	}
+	var names []string
+	for _, p := range r.Ports {
+		names = append(names, fmt.Sprint(p))
+	}
+	if len(names) == 1 {
+		return "port " + names[0]
+	}
+	return "ports " + strings.Join(names, ", ")
+}
+
+func protocol(p profiles.Protocol) string {
+	switch p {
+	case profiles.ProtocolTLS:
+		return "TLS with the host's name as server name"
+	case profiles.ProtocolHTTP:
+		return "plain HTTP with the host's name in Host"
+	case profiles.ProtocolSSH:
+		return "SSH"
+	case profiles.ProtocolTCP:
+		return "any protocol over TCP"
+	}
+	return string(p)
+}
+
+func because(r profiles.NetRule) string {
+	s := ""
+	if r.Reason != "" {
+		s = " (" + oneLine(r.Reason) + ")"
+	}
+	if o := r.Origin.String(); o != "" {
+		s += " [" + o + "]"
+	}
+	return s
+}
+
+func limits(b *strings.Builder, l profiles.Limits) {
+	n := b.Len()
+	row := func(what string, v *profiles.Limit, text func(*profiles.Limit) string) {
+		if v != nil {
+			fmt.Fprintf(b, "- %s: %s.\n", what, text(v))
+		}
+	}
+	size := func(v *profiles.Limit) string { return fmt.Sprintf("%d bytes", v.Value) }
+	count := func(v *profiles.Limit) string { return fmt.Sprint(v.Value) }
+	wall := func(v *profiles.Limit) string { return v.Duration().String() }
+	row("Memory", l.Memory, size)
+	row("CPUs", l.CPUs, func(v *profiles.Limit) string { return fmt.Sprintf("%g", float64(v.Value)/1000) })
+	row("Processes and threads at once", l.Processes, count)
+	row("Open files of one process", l.OpenFiles, count)
+	row("Time", l.Time, wall)
+	row("Idle time", l.Idle, wall)
+	row("Output", l.Output, size)
+	if b.Len() == n {
+		b.WriteString("The profile sets none.\n")
+	}
+}
+
+// code puts a value of the profile between backquotes, as one line.
+func code(s string) string { return "`" + strings.ReplaceAll(oneLine(s), "`", "'") + "`" }
+
+// oneLine keeps a value from starting a line of its own in the text.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,115 @@
+package netns
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/agentjail/agentjail/audit"
+	"github.com/agentjail/agentjail/profiles"
+)
+
+// The control socket between supervisor and gateway is a stream of frames:
+//
+//	+----------------+------------------+
+//	| length, 4 bytes| JSON, length     |
+//	+----------------+------------------+
+//
+//	supervisor ──▶ gateway   one start
+//	supervisor ──▶ gateway   end of stream: stop
+//	gateway ──▶ supervisor   one ready, then one report after the other
+//	gateway ──▶ supervisor   end of stream: all connections are closed and reported
+//
+// The supervisor trusts a report no further than this: it is one of four records,
+// of bounded size, and says nothing about the program in the jail that made it.
+const (
+	maxStart  = 16 << 20
+	maxReport = 64 << 10
+)
+
+// start is all that the gateway is told.
+type start struct {
+	Network profiles.Network `json:"network"`
+	Link    LinkPlan         `json:"link"`
+	Sockets []int            `json:"sockets"` // indexes into Link.Sockets of the descriptors that follow the control socket
+	Proxy   ProxyEnv         `json:"proxy"`
+}
+
+// report is one message of the gateway; exactly one field is set.
+type report struct {
+	Ready   *ready               `json:"ready,omitempty"`
+	Connect *audit.Connect       `json:"connect,omitempty"`
+	Closed  *audit.ConnectClosed `json:"closed,omitempty"`
+	DNS     *audit.DNS           `json:"dns,omitempty"`
+	Finding *audit.Finding       `json:"finding,omitempty"`
+}
+
+// ready says that the gateway is confined and serves.
+type ready struct {
+	Layers []audit.Layer `json:"layers"`
+}
+
+// record checks a report and takes the record out of it. What only the supervisor
+// can know is cleared.
+func (r report) record() (audit.Record, error) {
+	var out []audit.Record
+	if r.Connect != nil {
+		c := *r.Connect
+		c.Process = audit.Process{}
+		out = append(out, c)
+	}
+	if r.Closed != nil {
+		out = append(out, *r.Closed)
+	}
+	if r.DNS != nil {
+		d := *r.DNS
+		d.Process = audit.Process{}
+		out = append(out, d)
+	}
+	if r.Finding != nil {
+		f := *r.Finding
+		f.Process = audit.Process{}
+		out = append(out, f)
+	}
+	if len(out) != 1 || r.Ready != nil {
+		return nil, errors.New("report holds no single record")
+	}
+	return out[0], nil
+}
+
+// writeFrame writes one frame with one call.
+func writeFrame(w io.Writer, v any, limit int) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(body) > limit {
+		return fmt.Errorf("message of %d bytes is longer than %d", len(body), limit)
+	}
+	frame := make([]byte, 4, 4+len(body))
+	binary.BigEndian.PutUint32(frame, uint32(len(body)))
+	_, err = w.Write(append(frame, body...))
+	return err
+}
+
+// readFrame reads one frame into v; io.EOF is the end between two frames.
+func readFrame(r io.Reader, v any, limit int) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > uint32(limit) {
+		return fmt.Errorf("message of %d bytes is longer than %d", size, limit)
+	}
+	body := make([]byte, size)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return fmt.Errorf("message cut short: %w", err)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("malformed message: %w", err)
+	}
+	return nil
+}
