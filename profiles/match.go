@@ -90,9 +90,25 @@ func matchAny(patterns []Pattern, p string) (Pattern, bool) {
 }
 
 // covers says whether a pattern names the path or a folder above it: whoever names
-// a folder means what is in it. doublestar's "x/**" is x and all below.
+// a folder means what is in it. That makes a final "/**" mean nothing more, and it is
+// taken off, because doublestar 4.10 does not match "x*/**" with the folder "x" itself.
 func covers(pattern, p string) bool {
-	return doublestar.MatchUnvalidated(strings.TrimSuffix(pattern, "/")+"/**", p)
+	for strings.HasSuffix(pattern, "/**") {
+		pattern = strings.TrimSuffix(pattern, "/**")
+	}
+	if pattern = strings.TrimSuffix(pattern, "/"); pattern == "" {
+		return true
+	}
+	for {
+		if doublestar.MatchUnvalidated(pattern, p) {
+			return true
+		}
+		i := strings.LastIndexByte(p, '/')
+		if i <= 0 {
+			return false
+		}
+		p = p[:i]
+	}
 }
 
 // absolutePattern makes a pattern of `files` absolute and clean. home is literal: a
@@ -142,6 +158,9 @@ func checkPattern(s string) error {
 		if part == ".." {
 			return fmt.Errorf("path %q has \"..\" in it: write where it leads", s)
 		}
+	}
+	if strings.Contains(s, `\/`) {
+		return fmt.Errorf("path %q has a backslash before a \"/\", which needs none", s)
 	}
 	if !doublestar.ValidatePattern(s) {
 		return fmt.Errorf("path %q is not a valid pattern: a bracket or brace is not closed; write \"\\\\[\" or \"\\\\{\" where the character itself is meant", s)

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"path"
 	"strings"
 	"testing"
 )
@@ -173,7 +174,16 @@ func FuzzPattern(f *testing.F) {
 		if again, err := absolutePattern(abs, ""); err != nil || again != abs {
 			t.Fatalf("%q becomes %q and then %q, %v", pattern, abs, again, err)
 		}
-		rules := &Files{Read: []Pattern{{Pattern: "/"}}, Deny: []Pattern{{Pattern: abs}}}
+		open := []Pattern{{Pattern: "/"}}
+		// The path itself, quoted, is a pattern of that path.
+		if quoted, err := absolutePattern(quotePattern(p), ""); err == nil && path.Clean(p) == p {
+			for _, target := range []string{p, path.Join(p, "below/x")} {
+				if v := (&Files{Read: open, Deny: []Pattern{{Pattern: quoted}}}).Decide(target, OpRead); v.Action != Deny {
+					t.Fatalf("the pattern %q of %q does not deny %q", quoted, p, target)
+				}
+			}
+		}
+		rules := &Files{Read: open, Deny: []Pattern{{Pattern: abs}}}
 		if v := rules.Decide(p, OpRead); v.Action == Deny && v.Rule.Pattern != "" && p != "/" {
 			if below := rules.Decide(p+"/below", OpRead); below.Action != Deny {
 				t.Fatalf("%q denies %q and not what is below", abs, p)

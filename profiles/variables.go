@@ -41,6 +41,10 @@ func (l *loader) variables(d *decoder, c *hcl.BodyContent) {
 func (d *decoder) variable(b *hcl.Block, name string, vars map[string]string) cty.Value {
 	c := d.content(b.Body, variableSchema())
 	given, isGiven := vars[name]
+	if err := checkText(given); err != nil {
+		d.fail(b.DefRange, "Wrong value", fmt.Sprintf("The value given for the variable %q can't be used: %v.", name, err))
+		return cty.DynamicVal
+	}
 	a := c.Attributes["default"]
 	if a == nil {
 		if !isGiven {
@@ -59,10 +63,6 @@ func (d *decoder) variable(b *hcl.Block, name string, vars map[string]string) ct
 	}
 	if !isGiven {
 		return v
-	}
-	if err := checkText(given); err != nil {
-		d.fail(b.DefRange, "Wrong value", fmt.Sprintf("The value given for the variable %q can't be used: %v.", name, err))
-		return cty.DynamicVal
 	}
 	conv, err := convert.Convert(cty.StringVal(given), v.Type())
 	if err != nil {
