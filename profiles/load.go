@@ -31,9 +31,7 @@ type Options struct {
 }
 
 const (
-	// maxSource keeps a file that was named by mistake, or a hostile one, from being
-	// parsed: HCL's parser recurses once a bracket, and Go ends the whole program
-	// when a stack reaches its limit.
+	// maxSource keeps a file that was named by mistake from being parsed.
 	maxSource = 256 << 10
 	// maxDepth ends chains of `extends` that a file system with loops makes endless.
 	maxDepth = 32
@@ -243,11 +241,13 @@ func (l *loader) parse(f *file) hcl.Body {
 		l.fail(rangeAt(f, n), "Not in Unicode's normal form", "HCL keeps text in Unicode's normal form C and would change this character without a word: a path or host in it would then be another one. Write the composed character, or \"?\" or \"*\" in a path whose name on disk is in another form.")
 		return nil
 	}
-	parse := func(src []byte, name string) (*hcl.File, hcl.Diagnostics) {
-		return hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-	}
+	parse, deep := parseNative, nativeTooDeep
 	if strings.HasSuffix(f.path, ".json") {
-		parse = json.Parse
+		parse, deep = json.Parse, jsonTooDeep
+	}
+	if at := deep(f.src); at >= 0 {
+		l.fail(rangeAt(f, at), "Nested too deeply", "Too many brackets, quotes and signs are open here, one in the other.")
+		return nil
 	}
 	parsed, diags := parse(f.src, f.name)
 	l.diags = append(l.diags, diags...)
@@ -258,6 +258,10 @@ func (l *loader) parse(f *file) hcl.Body {
 		return nil
 	}
 	return parsed.Body
+}
+
+func parseNative(src []byte, name string) (*hcl.File, hcl.Diagnostics) {
+	return hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 }
 
 func rangeAt(f *file, offset int) *hcl.Range {
