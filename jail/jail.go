@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -43,6 +44,7 @@ type Jail struct {
 	stopped   chan struct{}
 	gone      chan struct{} // PID 1 was reaped
 	unlock    chan struct{} // lets the forking thread go
+	released  atomic.Bool
 	killOnce  sync.Once
 	closeOnce sync.Once
 }
@@ -216,7 +218,10 @@ func (j *Jail) adopt(m message, files []*os.File, sink audit.Sink) error {
 
 // Release lets the agent run: its exec, held by the first notification, is
 // answered from here on.
-func (j *Jail) Release() { go j.notify.serve() }
+func (j *Jail) Release() {
+	j.released.Store(true)
+	go j.notify.serve()
+}
 
 // listen takes PID 1's messages until it is gone.
 func (j *Jail) listen(sink audit.Sink) {
@@ -269,6 +274,9 @@ func (j *Jail) Resume() error { return send(j.control, message{Type: msgResume},
 
 // InitPID is PID 1's pid on the host, 0 before it was started.
 func (j *Jail) InitPID() int { return j.initPID }
+
+// Started says whether the agent was let run.
+func (j *Jail) Started() bool { return j.released.Load() }
 
 // Execs is how many execs were recorded.
 func (j *Jail) Execs() int64 {

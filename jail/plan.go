@@ -2,7 +2,6 @@ package jail
 
 import (
 	"encoding/json"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -231,17 +230,4 @@ func Environment(p profiles.Process, caller []string, own map[string]string) []s
 func matchName(pattern, name string) bool {
 	ok, err := filepath.Match(pattern, name)
 	return err == nil && ok
-}
-
-// checkWorkspace refuses a workspace that would be the host itself.
-func checkWorkspace(path, home string, force bool) error {
-	switch {
-	case force:
-		return nil
-	case path == "/":
-		return fmt.Errorf("workspace / is the whole machine\nhint: name a project folder with --workspace, or insist with --force-workspace")
-	case path == home:
-		return fmt.Errorf("workspace %s is the home folder itself, with every credential in it\nhint: name a project folder with --workspace, or insist with --force-workspace", path)
-	}
-	return nil
 }

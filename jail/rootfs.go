@@ -52,9 +52,19 @@ func makeRootfs(p *Plan, cabundle string) (err error) {
 			return err
 		}
 	}
-	// libcontainer would chdir and mkdir the working folder after the pivot, which
-	// is a read-only root by then.
-	return mkdirAll(root, rel(p.Workspace.Path))
+	if err := mkdirAll(root, rel(p.Workspace.Path)); err != nil {
+		return err
+	}
+	if p.Rootless {
+		return nil
+	}
+	// libcontainer makes mount points as uid 0 of the outer namespace.
+	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return root.Lchown(path, int(p.IDs.HostUID), int(p.IDs.HostGID))
+	})
 }
 
 func rel(path string) string {

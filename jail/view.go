@@ -21,8 +21,8 @@ const InsideDir = "/run/agentjail"
 const (
 	layersDir  = InsideDir + "/layers"
 	canaryPath = InsideDir + "/canary"
-	// caBundlePath is where Debian, Ubuntu and their OpenSSL look for the roots.
-	caBundlePath = "/etc/ssl/certs/ca-certificates.crt"
+	// CABundlePath is where Debian, Ubuntu and their OpenSSL look for the roots.
+	CABundlePath = "/etc/ssl/certs/ca-certificates.crt"
 )
 
 // systemReads are files of /sys that runtimes read to count CPUs and memory (Go
@@ -222,7 +222,7 @@ func (v *view) generated(r Request) {
 		// Written beside the root and bound over the host's bundle, which lies in a
 		// read-only mount of the host's /etc/ssl/certs.
 		src := filepath.Join(filepath.Dir(v.plan.Rootfs), "ca-certificates.crt")
-		v.mount(Mount{Kind: MountBind, Source: src, Target: caBundlePath})
+		v.mount(Mount{Kind: MountBind, Source: src, Target: CABundlePath})
 	}
 }
 

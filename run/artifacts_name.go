@@ -31,6 +31,9 @@ const (
 // Two paths never share a stored one: a percent sign that looks like an escape is
 // escaped itself. It reports false for a path that is too long to be kept.
 func storedName(path string) (string, bool) {
+	if len(path) > maxStoredPath { // and escaping makes it no shorter
+		return "", false
+	}
 	parts := strings.Split(path, "/")
 	for i, p := range parts {
 		parts[i] = storedPart(p)

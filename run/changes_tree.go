@@ -283,7 +283,7 @@ func (t *dirTree) open(name string, e treeEntry) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sameInode(fd, e.dev, e.ino); err != nil {
+	if err := sameInode(fd, unix.S_IFREG, e.dev, e.ino); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -336,7 +336,7 @@ func (t *dirTree) openDir(at int, name string, dev, ino uint64) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := sameInode(fd, dev, ino); err != nil {
+	if err := sameInode(fd, unix.S_IFDIR, dev, ino); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
@@ -364,7 +364,11 @@ func (t *dirTree) chmod(at int, name string, e treeEntry, mode uint32) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := sameInode(fd, e.dev, e.ino); err != nil {
+	typ := uint32(unix.S_IFREG)
+	if e.typ == TypeFolder {
+		typ = unix.S_IFDIR
+	}
+	if err := sameInode(fd, typ, e.dev, e.ino); err != nil {
 		return err
 	}
 	return chmodDescriptor(fd, mode)
@@ -375,12 +379,14 @@ func chmodDescriptor(fd int, mode uint32) error {
 	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
 
-func sameInode(fd int, dev, ino uint64) error {
+// sameInode compares the type too: the number of a file that was removed is soon
+// given to another.
+func sameInode(fd int, typ uint32, dev, ino uint64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if uint64(st.Dev) != dev || st.Ino != ino {
+	if st.Mode&unix.S_IFMT != typ || uint64(st.Dev) != dev || st.Ino != ino {
 		return errTreeChanged
 	}
 	return nil

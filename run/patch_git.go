@@ -100,10 +100,12 @@ func gitLabel(side, path string, blob *gitBlob) string {
 	return label
 }
 
-// gitQuote quotes a name as git does with core.quotePath (quote.c, quote_c_style).
+// gitQuote quotes a name as git does with core.quotePath (quote.c, quote_c_style),
+// and beyond it a name with a space before a slash: where an unquoted one is told by
+// the "diff --git" line alone, git apply does not find its end (seen with 2.39).
 func gitQuote(name string) string {
 	var sb strings.Builder
-	quoted := false
+	quoted := strings.Contains(name, " /")
 	for i := 0; i < len(name); i++ {
 		c := name[i]
 		if c >= 0x20 && c < 0x7f && c != '"' && c != '\\' {

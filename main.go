@@ -1,0 +1,60 @@
+// Agentjail runs one AI agent as if it were an adversary. See package run for the
+// command line, and docs/ for what it stops and what it does not.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins namespaces before Go starts
+
+	"github.com/agentjail/agentjail/jail"
+	"github.com/agentjail/agentjail/netns"
+	"github.com/agentjail/agentjail/run"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() { os.Exit(dispatch()) }
+
+// dispatch tells the four processes apart that this binary is: libcontainer's first
+// stage, a jail's PID 1, a network gateway, and the command line.
+func dispatch() int {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case jail.InitArg:
+			if os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
+				libcontainer.Init() // does not return
+			}
+		case jail.ShimArg:
+			return complain(jail.Shim(jail.Hooks{Network: network}))
+		case netns.GatewayArg:
+			return complain(netns.GatewayMain())
+		}
+	}
+	host, err := run.ThisHost(version)
+	if err != nil {
+		return complain(err)
+	}
+	return run.Main(host, os.Args)
+}
+
+// network is what PID 1 does for package netns.
+func network(plan json.RawMessage) ([]*os.File, error) {
+	var p netns.LinkPlan
+	if err := json.Unmarshal(plan, &p); err != nil {
+		return nil, err
+	}
+	return netns.SetUp(p)
+}
+
+func complain(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "agentjail: %v\n", err)
+	return run.ExitAgentjail
+}

@@ -1,0 +1,207 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/audit"
+	"github.com/agentjail/agentjail/jail"
+	"github.com/agentjail/agentjail/profiles"
+)
+
+// ending is how the run ended.
+type ending struct {
+	Code     int
+	Signal   string
+	Reason   string // "exited", "signal", "time limit", ...
+	agent    jail.End
+	agentSet bool
+}
+
+// abort names what ends a run from outside its main loop.
+type abort string
+
+const (
+	abortAudit abort = "audit size"
+	abortTrail abort = "the trail can't be written"
+)
+
+// abort asks the main loop to end the run. It never blocks: one reason is enough.
+func (s *session) abort(why abort) {
+	select {
+	case s.aborts <- why:
+	default:
+	}
+}
+
+// attend carries the agent's input and output, its signals and its limits until it
+// ends or is ended.
+func (s *session) attend(ctl *control, m *meter, pipes *relay) (end ending, err error) {
+	var tty *terminal
+	if s.terminal {
+		if tty, err = openTerminal(s.host.Stdin, s.jail.PTY, m); err != nil {
+			return end, fmt.Errorf("terminal: %w", err)
+		}
+		s.stack.push("restore the terminal", tty.restore)
+		tty.start()
+	} else {
+		var in io.Reader
+		if s.host.Stdin != nil {
+			in = s.host.Stdin
+		}
+		pipes.start(in, s.host.Stdout, s.host.Stderr)
+	}
+	end, err = s.wait(ctl, m, tty)
+	// Everything that still runs ends now; what it wrote before is passed on.
+	s.jail.Kill()
+	if tty != nil {
+		tty.drain()
+		if rerr := tty.restore(); rerr != nil && err == nil {
+			err = fmt.Errorf("terminal: %w", rerr)
+		}
+	} else {
+		pipes.drain()
+	}
+	return end, err
+}
+
+func (s *session) wait(ctl *control, m *meter, tty *terminal) (ending, error) {
+	var timeUp, mustEnd <-chan time.Time
+	if l := s.spec.Limits.Time; l != nil {
+		timeUp = time.After(l.Duration())
+	}
+	idle := newIdle(s.spec.Limits.Idle, m, s.jail)
+	defer idle.stop()
+	for {
+		select {
+		case e := <-s.jail.Ended():
+			return s.ended(e)
+		case <-s.jail.Stopped():
+			if tty == nil {
+				continue
+			}
+			if err := tty.suspend(); err != nil {
+				return ending{}, err
+			}
+			if err := s.jail.Resume(); err != nil {
+				return ending{}, err
+			}
+		case sig := <-ctl.signals:
+			ends, within := s.signal(ctl, sig.(syscall.Signal), tty)
+			if ends && within == 0 {
+				return ending{Code: 128 + int(sig.(syscall.Signal)), Signal: unix.SignalName(sig.(syscall.Signal)), Reason: "signal"}, nil
+			}
+			if ends && mustEnd == nil {
+				mustEnd = time.After(within)
+			}
+		case <-mustEnd:
+			return ending{Code: 128 + int(unix.SIGKILL), Signal: "SIGKILL", Reason: "killed after the grace period"}, nil
+		case <-timeUp:
+			s.limit("time", s.spec.Limits.Time, "ns")
+			return ending{Code: ExitTimeLimit, Reason: "time limit"}, nil
+		case <-idle.up:
+			s.limit("idle", s.spec.Limits.Idle, "ns")
+			return ending{Code: 128 + int(unix.SIGKILL), Reason: "idle limit"}, nil
+		case <-m.full:
+			s.limit("output", s.spec.Limits.Output, "bytes")
+			return ending{Code: 128 + int(unix.SIGKILL), Reason: "output limit"}, nil
+		case why := <-s.aborts:
+			return ending{Code: ExitAgentjail, Reason: string(why)}, nil
+		}
+	}
+}
+
+// ended turns the agent's own end into the run's.
+func (s *session) ended(e jail.End) (ending, error) {
+	end := ending{agent: e, agentSet: true, Code: statusCode(e.Status), Reason: "exited"}
+	var ce *jail.CommandError
+	if errors.As(e.Err, &ce) {
+		return end, e.Err
+	}
+	if e.Err != nil {
+		return end, &jail.LayerError{Layer: "container", Err: e.Err, Hint: "something on the host killed it (out of memory?); its end is in the kernel's log"}
+	}
+	if e.Status.Signaled() {
+		end.Reason, end.Signal = "signal", unix.SignalName(e.Status.Signal())
+	}
+	return end, nil
+}
+
+// signal passes a signal on, or handles it if it is about our terminal.
+func (s *session) signal(ctl *control, sig syscall.Signal, tty *terminal) (ends bool, within time.Duration) {
+	switch sig {
+	case unix.SIGWINCH:
+		if tty != nil {
+			tty.resize()
+		}
+		return false, 0
+	case unix.SIGTSTP:
+		// Ctrl-Z without a pty of the jail's: stop the agent, then ourselves. Errors
+		// mean that it has just ended.
+		_ = s.jail.Signal(unix.SIGSTOP)
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+		_ = s.jail.Signal(unix.SIGCONT)
+		return false, 0
+	case unix.SIGCONT:
+		if tty == nil {
+			_ = s.jail.Signal(unix.SIGCONT)
+		}
+		return false, 0
+	}
+	_ = s.jail.Signal(sig)
+	return ctl.ends(sig)
+}
+
+// limit records that a limit ended the run.
+func (s *session) limit(name string, l *profiles.Limit, unit string) {
+	s.sink.Emit(audit.LimitHit{Limit: name, Value: l.Value, Unit: unit, Action: "killed", Rule: l.Origin.String()})
+}
+
+// idle watches for a run in which nothing happens: no output and no CPU time.
+type idle struct {
+	up   chan struct{}
+	quit chan struct{}
+}
+
+func newIdle(l *profiles.Limit, m *meter, j *jail.Jail) *idle {
+	i := &idle{up: make(chan struct{}), quit: make(chan struct{})}
+	if l == nil {
+		return i
+	}
+	go func() {
+		every := min(max(l.Duration()/10, 100*time.Millisecond), 5*time.Second)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		cpu, since := time.Duration(-1), time.Now()
+		for {
+			select {
+			case <-i.quit:
+				return
+			case now := <-tick.C:
+				used := j.CPUTime()
+				// A hundredth of the time is what timers and pollers cost.
+				busy := cpu < 0 || used-cpu > every/100
+				cpu = used
+				if last := time.Unix(0, m.last.Load()); last.After(since) {
+					since = last
+				}
+				if busy {
+					since = now
+				}
+				if now.Sub(since) >= l.Duration() {
+					close(i.up)
+					return
+				}
+			}
+		}
+	}()
+	return i
+}
+
+func (i *idle) stop() { close(i.quit) }

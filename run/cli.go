@@ -1,0 +1,116 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Main is the command line. It returns the exit code; main alone exits.
+func Main(h Host, args []string) int {
+	err := newApp(h).Run(args)
+	var ee *ExitError
+	if err != nil && !(errors.As(err, &ee) && ee.Err == nil) {
+		io.WriteString(h.Stderr, printable(err))
+	}
+	return exitCode(err)
+}
+
+// newApp defines the commands. urfave/cli v2 has three habits that are switched off
+// here: `run -- help` would print help, a flag that may be repeated would split at
+// commas, and errors would exit by themselves.
+func newApp(h Host) *cli.App {
+	app := &cli.App{
+		Name:                      "agentjail",
+		Usage:                     "run an AI agent as if it were an adversary",
+		Version:                   h.Version,
+		Writer:                    h.Stdout,
+		ErrWriter:                 h.Stderr,
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true,
+		EnableBashCompletion:      true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usageError,
+		Commands:                  commands(h),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return unknownCommand(c, c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, c := range app.Commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = usageError
+		for _, s := range c.Subcommands {
+			s.HideHelpCommand = true
+			s.OnUsageError = usageError
+		}
+	}
+	return app
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	name := strings.TrimSpace("agentjail " + c.Command.Name)
+	return fmt.Errorf("%s\nhint: %s --help lists the flags", strings.TrimRight(err.Error(), "\n"), name)
+}
+
+func unknownCommand(c *cli.Context, name string) error {
+	best := ""
+	for _, cmd := range c.App.Commands {
+		if strings.HasPrefix(cmd.Name, name) || strings.HasPrefix(name, cmd.Name) {
+			best = cmd.Name
+		}
+	}
+	if best != "" {
+		return fmt.Errorf("there is no command %q\nhint: did you mean agentjail %s?", name, best)
+	}
+	return fmt.Errorf("there is no command %q\nhint: to run it in a jail: agentjail run -- %s", name, name)
+}
+
+func commands(h Host) []*cli.Command {
+	return []*cli.Command{
+		runCommand(h),
+	}
+}
+
+func runCommand(h Host) *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "run a command in a jail",
+		ArgsUsage: "[--] COMMAND [ARG...]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`NAME` or FILE of the profile", DefaultText: "default"},
+			&cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`FOLDER` that the agent works on", DefaultText: "the profile's, or this folder"},
+			&cli.BoolFlag{Name: "force-workspace", Usage: "accept / or the home folder as the workspace"},
+			&cli.StringFlag{Name: "artifacts", Usage: "put artifacts, changes.patch and changes.json into `FOLDER`"},
+			&cli.StringFlag{Name: "audit", Usage: "write the trail to `FILE`"},
+			&cli.StringFlag{Name: "name", Usage: "a `NAME` for this run"},
+			&cli.BoolFlag{Name: "keep", Usage: "keep every changed file in the run's state folder"},
+			&cli.StringSliceFlag{Name: "var", Usage: "`NAME=VALUE` of a variable of the profile"},
+			&cli.BoolFlag{Name: "strict", Usage: "take the profile's warnings as errors"},
+			&cli.StringFlag{Name: "tty", Usage: "give the agent a terminal: auto, always, never", Value: "auto"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan as JSON and run nothing"},
+			&cli.IntFlag{Name: "status-fd", Usage: "write how the run ended as JSON to descriptor `N`", Value: -1},
+			&cli.BoolFlag{Name: "json", Usage: "say how the run ended as JSON on stderr"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say nothing at the end"},
+		},
+		Action: func(c *cli.Context) error {
+			o := Options{Profile: c.String("profile"), Workspace: c.String("workspace"), ForceWorkspace: c.Bool("force-workspace"),
+				Artifacts: c.String("artifacts"), Audit: c.String("audit"), Name: c.String("name"), Keep: c.Bool("keep"),
+				DryRun: c.Bool("dry-run"), JSON: c.Bool("json"), Quiet: c.Bool("quiet"), StatusFD: c.Int("status-fd"),
+				TTY: c.String("tty"), Strict: c.Bool("strict"), Vars: map[string]string{}, Argv: c.Args().Slice()}
+			for _, v := range c.StringSlice("var") {
+				name, value, ok := strings.Cut(v, "=")
+				if !ok {
+					return fmt.Errorf("--var %s is not NAME=VALUE", v)
+				}
+				o.Vars[name] = value
+			}
+			return Run(h, o)
+		},
+	}
+}

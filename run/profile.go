@@ -1,0 +1,110 @@
+package run
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/agentjail/agentjail/jail"
+	"github.com/agentjail/agentjail/profiles"
+)
+
+// defaultProfile is what a run without --profile uses.
+const defaultProfile = "default"
+
+// loadProfile loads a profile and reports every mistake in it at once.
+func loadProfile(h Host, d Dirs, name string, vars map[string]string, strict bool) (*profiles.Spec, error) {
+	if name == "" {
+		name = defaultProfile
+	}
+	spec, diags, files := profiles.Load(name, h.profileOptions(d, vars))
+	bad := diags.HasErrors() || strict && len(diags) > 0
+	if len(diags) > 0 {
+		text, err := diagnosticText(diags, files)
+		if err != nil {
+			return nil, err
+		}
+		if bad {
+			return nil, &diagnosticError{text}
+		}
+		fmt.Fprint(h.Stderr, text)
+	}
+	return spec, nil
+}
+
+// diagnosticError is a profile's mistakes, rendered; it is printed as it is.
+type diagnosticError struct{ text string }
+
+func (e *diagnosticError) Error() string { return strings.TrimRight(e.text, "\n") }
+
+func diagnosticText(diags hcl.Diagnostics, files map[string]*hcl.File) (string, error) {
+	var b bytes.Buffer
+	if err := profiles.Render(&b, diags, files, 100, false); err != nil {
+		return "", err
+	}
+	return b.String(), nil
+}
+
+// caBundle is the host's bundle with what the profile's upstream_ca files add; ""
+// where they add nothing and the host's own is bound as it is.
+func caBundle(n profiles.Network) (string, error) {
+	var extra bytes.Buffer
+	seen := map[string]bool{}
+	for _, r := range n.Allow {
+		if r.UpstreamCA == "" || seen[r.UpstreamCA] {
+			continue
+		}
+		seen[r.UpstreamCA] = true
+		data, err := os.ReadFile(r.UpstreamCA)
+		if err != nil {
+			return "", fmt.Errorf("%s: upstream_ca: %w", r.Origin, err)
+		}
+		if !bytes.Contains(data, []byte("-----BEGIN CERTIFICATE-----")) {
+			return "", fmt.Errorf("%s: upstream_ca %s holds no PEM certificate", r.Origin, r.UpstreamCA)
+		}
+		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+			return "", fmt.Errorf("%s: upstream_ca %s holds a private key, which must not enter the jail\nhint: name a file with the certificate alone", r.Origin, r.UpstreamCA)
+		}
+		extra.Write(data)
+		extra.WriteByte('\n')
+	}
+	if extra.Len() == 0 {
+		return "", nil
+	}
+	host, err := os.ReadFile(jail.CABundlePath)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("the host's CA bundle: %w", err)
+	}
+	return string(host) + "\n" + extra.String(), nil
+}
+
+// limitTexts are the limits in force, for the trail.
+func limitTexts(s *profiles.Spec, f jail.Features) map[string]string {
+	l := s.Limits
+	out := map[string]string{"workspace": profiles.FormatSize(s.Workspace.Size)}
+	add := func(name string, limit *profiles.Limit, text func(int64) string) {
+		if limit != nil {
+			out[name] = text(limit.Value)
+		}
+	}
+	number := func(n int64) string { return fmt.Sprint(n) }
+	add("memory", l.Memory, profiles.FormatSize)
+	add("cpus", l.CPUs, func(n int64) string { return fmt.Sprintf("%.3g", float64(n)/1000) })
+	add("processes", l.Processes, number)
+	add("open_files", l.OpenFiles, number)
+	add("output", l.Output, profiles.FormatSize)
+	if l.Time != nil {
+		out["time"] = profiles.FormatDuration(l.Time.Duration())
+	}
+	if l.Idle != nil {
+		out["idle"] = profiles.FormatDuration(l.Idle.Duration())
+	}
+	for _, name := range jail.StandIns(l, f) {
+		out[name] += " (best effort)"
+	}
+	return out
+}

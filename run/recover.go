@@ -1,0 +1,192 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// fileState, in a run's runtime folder, is the path of its state folder.
+const fileState = "state"
+
+// startLock is held shared while a run makes its folder and takes its own lock,
+// and exclusively by recovery: so recovery never sees a folder whose run has not
+// come as far as its lock.
+const startLock = ".start"
+
+// prepareDirs makes the folders that all runs share.
+func prepareDirs(d Dirs, uid int) error {
+	if uid == 0 {
+		// The jail's own user passes through to its root folder.
+		if err := makePrivate(filepath.Dir(d.Runtime), uid, 0o011); err != nil {
+			return fmt.Errorf("runtime folder: %w", err)
+		}
+	}
+	if err := makePrivate(d.Runtime, uid, 0o011); err != nil {
+		return fmt.Errorf("runtime folder: %w", err)
+	}
+	if err := os.MkdirAll(d.State, 0o711); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	return nil
+}
+
+// makeRuntime makes a run's runtime folder and takes its lock.
+func makeRuntime(d Dirs, runtime, state string) (*os.File, error) {
+	start, err := os.OpenFile(filepath.Join(d.Runtime, startLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("runtime folder: %w", err)
+	}
+	defer start.Close()
+	if err := flock(start, unix.LOCK_SH); err != nil {
+		return nil, err
+	}
+	// 0711: in root mode the jail's user must come to its root folder.
+	if err := os.Mkdir(runtime, 0o711); err != nil {
+		return nil, fmt.Errorf("runtime folder: %w", err)
+	}
+	if err := os.Chmod(runtime, 0o711); err != nil {
+		return nil, err
+	}
+	held, err := lock(filepath.Join(runtime, fileLock))
+	if err != nil {
+		return nil, fmt.Errorf("runtime folder: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(runtime, fileState), []byte(state), 0o600); err != nil {
+		held.Close()
+		return nil, fmt.Errorf("runtime folder: %w\nhint: is %s full?", err, d.Runtime)
+	}
+	return held, nil
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err != unix.EINTR {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}
+
+// recoverRuns removes what runs left whose supervisor is dead: their processes died
+// with it, so this is their folders and cgroups. It says what it removed.
+func recoverRuns(d Dirs, uid int) (removed []string, err error) {
+	start, err := os.OpenFile(filepath.Join(d.Runtime, startLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	defer start.Close()
+	if err := flock(start, unix.LOCK_EX); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(d.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, e := range entries {
+		dir := filepath.Join(d.Runtime, e.Name())
+		if !e.IsDir() || locked(filepath.Join(dir, fileLock)) {
+			continue
+		}
+		if err := removeRuntime(d, dir); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
+			continue
+		}
+		removed = append(removed, dir)
+	}
+	return removed, errors.Join(errs...)
+}
+
+func removeRuntime(d Dirs, dir string) error {
+	// The container's state names its cgroups; destroying it removes them. Without a
+	// state nothing was made.
+	if c, err := libcontainer.Load(dir, "container"); err == nil {
+		if err := c.Destroy(); err != nil {
+			return err
+		}
+	}
+	// An upper layer on disk lies in the state folder, which the lock's folder names.
+	// Only below our own runs: the name is data.
+	if state, err := os.ReadFile(filepath.Join(dir, fileState)); err == nil {
+		path := filepath.Clean(string(state))
+		if filepath.Dir(path) == filepath.Join(d.State, "runs") {
+			if err := removeTree(filepath.Join(path, "upper")); err != nil {
+				return err
+			}
+		}
+	}
+	return removeTree(dir)
+}
+
+// removeTree removes a tree that the jail's user may have made: it never follows a
+// symlink, opens up folders without permission, and is not stopped by depth.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	// Mode 000 folders of our own uid (rootless); os.Root keeps the walk inside.
+	root, rerr := os.OpenRoot(dir)
+	if rerr != nil {
+		return errors.Join(err, rerr)
+	}
+	openUp(root, ".")
+	root.Close()
+	return os.RemoveAll(dir)
+}
+
+func openUp(root *os.Root, name string) {
+	// Failures show in the removal that follows.
+	_ = root.Chmod(name, 0o700)
+	f, err := root.Open(name)
+	if err != nil {
+		return
+	}
+	entries, _ := f.ReadDir(-1)
+	f.Close()
+	for _, e := range entries {
+		if e.IsDir() {
+			openUp(root, filepath.Join(name, e.Name()))
+		}
+	}
+}
+
+// leftovers looks for what a run must not leave; it is what the wipe record calls
+// gone.
+func leftovers(runtime, id string) (gone, left []string) {
+	note := func(what string, there bool) {
+		if there {
+			left = append(left, what)
+		} else {
+			gone = append(gone, what)
+		}
+	}
+	_, err := os.Lstat(filepath.Join(runtime, "rootfs"))
+	note("root folder", err == nil)
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	note("mounts", err != nil || strings.Contains(string(mounts), runtime+"/"))
+	note("cgroups", len(cgroupsOf(id)) > 0)
+	return gone, left
+}
+
+// cgroupsOf finds cgroup folders of a run by name, whatever the hierarchy.
+func cgroupsOf(id string) []string {
+	var found []string
+	for _, pattern := range []string{"/sys/fs/cgroup/*/agentjail-" + id, "/sys/fs/cgroup/agentjail-" + id, "/sys/fs/cgroup/*/*/agentjail-" + id} {
+		m, _ := filepath.Glob(pattern) // the pattern is a constant and valid
+		found = append(found, m...)
+	}
+	slices.Sort(found)
+	return found
+}

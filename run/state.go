@@ -1,0 +1,177 @@
+package run
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names of the files in a run's state folder.
+const (
+	fileInfo    = "run.json"
+	fileAudit   = "audit.jsonl"
+	fileChanges = "changes.json"
+	filePatch   = "changes.patch"
+	fileProfile = "profile.json"
+	dirKept     = "artifacts"
+	fileLock    = "lock" // in the run's runtime folder; held while the run lives
+)
+
+// Info is what a run's state folder says of it (run.json), rewritten as it goes on.
+type Info struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name,omitempty"`
+	Argv      []string   `json:"argv"`
+	Profile   string     `json:"profile"`
+	Workspace string     `json:"workspace"`
+	Mode      string     `json:"mode"` // of the workspace
+	PID       int        `json:"pid"`  // the supervisor's
+	Started   time.Time  `json:"started"`
+	Ended     *time.Time `json:"ended,omitempty"`
+	ExitCode  *int       `json:"exit_code,omitempty"`
+	Reason    string     `json:"reason,omitempty"` // "exited", "signal", "time limit" ...
+	Changes   int        `json:"changes"`
+	Refused   int64      `json:"refused"` // what a policy refused
+	Audit     string     `json:"audit"`   // path of the trail
+	Artifacts string     `json:"artifacts,omitempty"`
+	Runtime   string     `json:"runtime"` // the run's runtime folder
+}
+
+// State of a run.
+const (
+	StateRunning = "running"
+	StateEnded   = "ended"
+	StateCrashed = "crashed" // no end was written and nobody holds its lock
+)
+
+// State says whether the run goes on. A run without an end whose lock is free was
+// killed, or the machine stopped.
+func (i Info) State() string {
+	switch {
+	case i.Ended != nil:
+		return StateEnded
+	case locked(filepath.Join(i.Runtime, fileLock)):
+		return StateRunning
+	}
+	return StateCrashed
+}
+
+// newRunID is sortable by time and can't be foreseen.
+func newRunID(now time.Time) (string, error) {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:]), nil
+}
+
+func writeInfo(dir string, i Info) error {
+	data, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	// Written beside and renamed: a reader or a power cut never sees half of it.
+	tmp := filepath.Join(dir, "."+fileInfo)
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, fileInfo))
+}
+
+func readInfo(dir string) (Info, error) {
+	var i Info
+	data, err := os.ReadFile(filepath.Join(dir, fileInfo))
+	if err != nil {
+		return i, err
+	}
+	if err := json.Unmarshal(data, &i); err != nil {
+		return i, fmt.Errorf("%s: %w", filepath.Join(dir, fileInfo), err)
+	}
+	return i, nil
+}
+
+// listRuns reads every run's info, the newest first. A folder whose info can't be
+// read is passed over: it is another version's, or half made.
+func listRuns(d Dirs) ([]Info, error) {
+	entries, err := os.ReadDir(filepath.Join(d.State, "runs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var runs []Info
+	for _, e := range entries {
+		if i, err := readInfo(filepath.Join(d.State, "runs", e.Name())); err == nil {
+			runs = append(runs, i)
+		}
+	}
+	sort.Slice(runs, func(a, b int) bool { return runs[a].ID > runs[b].ID })
+	return runs, nil
+}
+
+// findRun finds a run by id, by the start of an id, or by name (the newest of that
+// name); "" and "last" are the newest of all.
+func findRun(d Dirs, what string) (Info, error) {
+	runs, err := listRuns(d)
+	if err != nil {
+		return Info{}, err
+	}
+	if len(runs) == 0 {
+		return Info{}, errors.New("there is no run yet\nhint: agentjail run -- COMMAND makes one")
+	}
+	if what == "" || what == "last" {
+		return runs[0], nil
+	}
+	var found []Info
+	for _, r := range runs {
+		switch {
+		case r.ID == what:
+			return r, nil
+		case r.Name == what:
+			return r, nil
+		case strings.HasPrefix(r.ID, what):
+			found = append(found, r)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return Info{}, fmt.Errorf("there is no run %q\nhint: agentjail runs lists them", what)
+	}
+	return Info{}, fmt.Errorf("%q is the start of %d runs' ids\nhint: write more of it; agentjail runs lists them", what, len(found))
+}
+
+// lock takes a run's lock, which falls with the process however it ends.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("flock", err)
+	}
+	return f, nil
+}
+
+// locked says whether somebody holds a lock.
+func locked(path string) bool {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
