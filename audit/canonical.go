@@ -13,14 +13,14 @@ import (
 const maxExact = 1<<53 - 1
 
 // appendObject writes members in the form of RFC 8785 (JCS): no white space, keys
-// in the order of their UTF-16 code units. It sorts in place. Strings must be valid
-// UTF-8 and numbers within maxExact: clean sees to both. It returns the place
-// where the fingerprint belongs, or at unchanged.
+// in the order of their UTF-16 code units. Strings must be valid UTF-8 and numbers
+// within maxExact: clean sees to both. It returns the place where the fingerprint
+// belongs, or at unchanged.
 func (l *link) appendObject(b []byte, members []field, at int) ([]byte, int) {
-	sortFields(members)
+	var space [64]int32
 	b = append(b, '{')
-	for i := range members {
-		if i > 0 {
+	for n, i := range order(members, space[:0]) {
+		if n > 0 {
 			b = append(b, ',')
 		}
 		b = appendString(b, members[i].key)
@@ -94,17 +94,24 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// sortFields is an insertion sort, since members are mostly added in order.
-func sortFields(f []field) {
-	if len(f) > 64 {
-		slices.SortStableFunc(f, func(a, b field) int { return compareKeys(a.key, b.key) })
-		return
+// order gives the indices of members in the order of their keys. Indices are
+// sorted and not the members: those may be shared, and moving them costs more. An
+// insertion sort does it, since they mostly come in order.
+func order(members []field, indices []int32) []int32 {
+	for i := range members {
+		indices = append(indices, int32(i))
 	}
-	for i := 1; i < len(f); i++ {
-		for j := i; j > 0 && compareKeys(f[j].key, f[j-1].key) < 0; j-- {
-			f[j], f[j-1] = f[j-1], f[j]
+	byKey := func(a, b int32) int { return compareKeys(members[a].key, members[b].key) }
+	if len(members) > 64 {
+		slices.SortFunc(indices, byKey)
+		return indices
+	}
+	for i := 1; i < len(indices); i++ {
+		for j := i; j > 0 && byKey(indices[j], indices[j-1]) < 0; j-- {
+			indices[j], indices[j-1] = indices[j-1], indices[j]
 		}
 	}
+	return indices
 }
 
 // compareKeys orders as RFC 8785 section 3.2.3 does, by UTF-16 code units. That is the order

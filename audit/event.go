@@ -98,10 +98,32 @@ func severityFor(o Outcome) caption {
 	return informational()
 }
 
-// A source is what all events of a run share.
+// A source is what all events of a run share. The objects are made once, and only
+// read afterwards: every event refers to the same.
 type source struct {
-	runID   string
-	version string // of the product
+	runID    string
+	product  object
+	profiles []field
+	device   object
+	session  object
+}
+
+// newSource cleans what it is given, since no event does it again.
+func newSource(runID, version string, r *Redactor) source {
+	s := source{runID: runID}
+	s.product.own("name", "agentjail")
+	s.product.own("vendor_name", "agentjail")
+	s.product.text("version", version)
+	clean(&s.product, r, ordinary())
+	for _, p := range [...]string{"datetime", "host", "record_integrity", "security_control"} {
+		s.profiles = append(s.profiles, field{node: node{kind: kindOwn, str: p}})
+	}
+	// The device is the jail: process ids and paths are those inside it.
+	s.device.own("type", "Jail")
+	s.device.number("type_id", 99) // Other
+	s.device.own("uid", runID)
+	s.session.own("uid", runID)
+	return s
 }
 
 // header is what every event has beside its class's own attributes.
@@ -120,10 +142,13 @@ func (h header) typeUID() int64 { return h.class.uid*100 + h.activity.id }
 
 // root makes the whole event from a header, the class's own attributes, and what
 // the schema has no attribute for.
+//
+// Members are added in the order of their keys as far as they are known here: the
+// fewer are out of order, the less there is to sort.
 func (s source) root(h header, body, unmapped object) object {
 	o := make(object, 0, len(body)+26)
-	o.number("action_id", h.verdict.action.id)
 	o.own("action", h.verdict.action.name)
+	o.number("action_id", h.verdict.action.id)
 	o.number("activity_id", h.activity.id)
 	o.own("activity_name", h.activity.name)
 	o = append(o, field{"attestation_list", node{kind: kindAttestation}})
@@ -131,8 +156,9 @@ func (s source) root(h header, body, unmapped object) object {
 	o.number("category_uid", h.class.categoryUID)
 	o.own("class_name", h.class.name)
 	o.number("class_uid", h.class.uid)
-	o.number("disposition_id", h.verdict.disposition.id)
+	o = append(o, body...)
 	o.own("disposition", h.verdict.disposition.name)
+	o.number("disposition_id", h.verdict.disposition.id)
 	o.text("message", h.message)
 	o.object("metadata", s.metadata())
 	if h.rule != "" {
@@ -141,40 +167,29 @@ func (s source) root(h header, body, unmapped object) object {
 		policy.text("uid", h.rule)
 		o.object("policy", policy)
 	}
-	o.number("severity_id", h.severity.id)
 	o.own("severity", h.severity.name)
+	o.number("severity_id", h.severity.id)
 	if h.verdict.status.name != "" {
-		o.number("status_id", h.verdict.status.id)
 		o.own("status", h.verdict.status.name)
+		o.number("status_id", h.verdict.status.id)
 	}
 	o.text("status_detail", h.reason)
 	o.timestamp("time", h.at)
 	o.own("type_name", h.class.name+": "+h.activity.name)
 	o.number("type_uid", h.typeUID())
 	o.object("unmapped", unmapped)
-	return append(o, body...)
+	return o
 }
 
 func (s source) metadata() object {
-	product := make(object, 0, 3)
-	product.own("name", "agentjail")
-	product.own("vendor_name", "agentjail")
-	product.text("version", s.version)
-
-	profiles := make([]field, 0, 4)
-	for _, p := range [...]string{"datetime", "host", "record_integrity", "security_control"} {
-		profiles = append(profiles, field{node: node{kind: kindOwn, str: p}})
-	}
-
 	m := make(object, 0, 7) // and is_truncated
 	m.own("correlation_uid", s.runID)
-	m.object("product", product)
-	m = append(m,
-		field{"profiles", node{kind: kindList, sub: profiles}},
+	m.object("product", s.product)
+	return append(m,
+		field{"profiles", node{kind: kindList, sub: s.profiles}},
 		field{"sequence", node{kind: kindSequence}},
-		field{"uid", node{kind: kindUID}})
-	m.own("version", SchemaVersion)
-	return m
+		field{"uid", node{kind: kindUID}},
+		field{"version", node{kind: kindOwn, str: SchemaVersion}})
 }
 
 // timestamp adds a time twice, as the schema's datetime profile does: in
@@ -197,13 +212,11 @@ func fold(root *object, count int64, first, last time.Time) {
 // actor names the process that did something, or where that is unknown the run
 // that it was in.
 func (s source) actor(o *object, p Process) {
-	var actor object
+	actor := make(object, 0, 1)
 	if process := s.process(p); len(process) > 0 {
 		actor.object("process", process)
 	} else {
-		session := make(object, 0, 1)
-		session.own("uid", s.runID)
-		actor.object("session", session)
+		actor.object("session", s.session)
 	}
 	o.object("actor", actor)
 }
@@ -234,15 +247,6 @@ func (s source) process(p Process) object {
 		o.object("xattributes", attributes)
 	}
 	return o
-}
-
-// device is the jail: process ids and paths are those inside it.
-func (s source) device(o *object) {
-	device := make(object, 0, 3)
-	device.own("type", "Jail")
-	device.number("type_id", 99) // Other
-	device.own("uid", s.runID)
-	o.object("device", device)
 }
 
 func pidText(p Process) string {

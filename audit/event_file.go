@@ -18,7 +18,7 @@ func (s source) file(r File, at time.Time) (header, object) {
 	}
 	body := make(object, 0, 4)
 	s.actor(&body, Process{})
-	s.device(&body)
+	body.object("device", s.device)
 	switch r.Op {
 	case FileCreated:
 		h.activity = activity{1, "Create"}

@@ -20,7 +20,7 @@ func (s source) exec(r Exec, at time.Time) (header, object) {
 	}
 	body := make(object, 0, 5)
 	s.actor(&body, Process{PID: r.Process.Parent}) // exec is asked for by the process that the parent forked
-	s.device(&body)
+	body.object("device", s.device)
 	body.own("launch_type", "Exec")
 	body.number("launch_type_id", 3)
 	body.object("process", s.launched(r.Process))
@@ -52,7 +52,7 @@ func (s source) exit(r Exit, at time.Time) (header, object) {
 	}
 	body := make(object, 0, 4)
 	s.actor(&body, r.Process)
-	s.device(&body)
+	body.object("device", s.device)
 	body.number("exit_code", int64(r.ExitCode))
 	body.object("process", s.launched(r.Process))
 

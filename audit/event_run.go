@@ -35,11 +35,8 @@ func (s source) runStart(r RunStart, at time.Time) (header, object) {
 	system.text("kernel_release", r.Kernel)
 	system.own("name", "Linux")
 	system.number("type_id", 200) // Linux
-	var device object
+	device := append(object(nil), s.device...)
 	device.object("os", system)
-	device.own("type", "Jail")
-	device.number("type_id", 99) // Other
-	device.own("uid", s.runID)
 
 	var policy object
 	policy.flag("is_applied", true)
@@ -53,12 +50,10 @@ func (s source) runStart(r RunStart, at time.Time) (header, object) {
 	app.text("name", cmp.Or(r.Name, program(r.Argv)))
 	app.own("uid", s.runID)
 
-	var session object
-	session.own("uid", s.runID)
 	var user object
 	user.text("name", r.Caller)
 	var actor object
-	actor.object("session", session)
+	actor.object("session", s.session)
 	actor.object("user", user)
 
 	var body object

@@ -4,9 +4,10 @@ import "sync"
 
 // The queue holds at most this many entries and this much text, so that a flood
 // from the jail costs the jail time and not the supervisor memory. The writer
-// takes all of it at once, so at most twice this is in memory.
+// takes all of it at once, so at most twice this is in memory; an entry without
+// its text takes about 5 KiB.
 const (
-	queueEntries = 8192
+	queueEntries = 1024
 	queueText    = 4 << 20
 )
 

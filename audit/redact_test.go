@@ -26,7 +26,7 @@ func TestRedactPatterns(t *testing.T) {
 		{"github app", "x " + fake("gh", "s_") + long + " y", "x [redacted:github-token] y"},
 		{"github fine", fake("github", "_pat_") + long, "[redacted:github-token]"},
 		{"gitlab", fake("glp", "at-") + "abcdefghij0123456789", "[redacted:gitlab-token]"},
-		{"anthropic", "x-api-key: " + fake("sk-", "ant-api03-") + long, "x-api-key: [redacted:anthropic-key]"},
+		{"anthropic", "key " + fake("sk-", "ant-api03-") + long, "key [redacted:anthropic-key]"},
 		{"openai", "(" + fake("sk", "-") + long + ")", "([redacted:openai-key])"},
 		{"openai project", fake("sk", "-proj-") + long, "[redacted:openai-key]"},
 		{"stripe", fake("sk", "_live_") + long, "[redacted:stripe-key]"},

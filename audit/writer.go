@@ -127,7 +127,7 @@ func NewWriter(f LogFile, config Config) (*Writer, error) {
 	}
 	w := &Writer{
 		config:   config,
-		source:   source{runID: config.RunID, version: config.Version},
+		source:   newSource(config.RunID, config.Version, redactor),
 		redactor: redactor,
 		queue:    newQueue(),
 		done:     make(chan struct{}),
