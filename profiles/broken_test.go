@@ -20,7 +20,7 @@ func diskOptions(t *testing.T, dirs ...string) Options {
 	t.Helper()
 	return Options{
 		Home:     "/home/u",
-		Cwd:      "/work",
+		Cwd:      "/ws",
 		Env:      func(name string) (string, bool) { return "", false },
 		ReadFile: os.ReadFile,
 		Dirs:     dirs,

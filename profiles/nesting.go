@@ -19,9 +19,16 @@ const maxNesting = 200
 // they nest. HCL's JSON parser takes 3 kB of stack for each.
 const maxBroken = 10_000
 
+// harmless is the size of a source whose every byte may nest without harm (150 MB of
+// stack): most profiles are smaller, and are not read twice before a run starts.
+const harmless = 16 << 10
+
 // nativeTooDeep gives the byte in a file of native syntax where it nests too deeply,
 // or -1.
 func nativeTooDeep(src []byte) int {
+	if len(src) <= harmless {
+		return -1
+	}
 	tokens, _ := hclsyntax.LexConfig(src, "", hcl.InitialPos)
 	return tokensTooDeep(tokens)
 }
