@@ -61,10 +61,7 @@ func canonicalV6(s string) (string, netip.Addr, error) {
 	if err != nil {
 		return "", netip.Addr{}, fmt.Errorf("host %q is not an IPv6 address", s)
 	}
-	if a.Zone() != "" {
-		return "", netip.Addr{}, fmt.Errorf("host %q has a zone identifier", s)
-	}
-	return "", a.Unmap(), nil
+	return "", a.Unmap(), nil // without a zone: checkHostBytes refused the "%" before it
 }
 
 func checkHostBytes(s string) error {
@@ -298,7 +295,7 @@ func (p HostPattern) match(name string, addr netip.Addr) (specific int, ok bool)
 		if p.Name == "" {
 			return 0, name != ""
 		}
-		return len(p.Name), len(name) > len(p.Name)+1 && strings.HasSuffix(name, "."+p.Name)
+		return len(p.Name), strings.HasSuffix(name, "."+p.Name)
 	case HostPrefix:
 		return p.Prefix.Bits(), addr.IsValid() && p.Prefix.Contains(addr)
 	}
