@@ -237,20 +237,17 @@ func (c *collector) file(path, name string, t *dirTree, e treeEntry) error {
 		c.leaveOut(out)
 		return nil
 	}
-	in, err := t.open(name, e)
+	open := t.open
+	if t == c.upper && c.lower != nil {
+		open = func(name string, e treeEntry) (*os.File, error) { return c.marks.open(t, name, e) }
+	}
+	in, err := open(name, e)
 	if err != nil {
-		out.Reason = readReason(err)
+		out.Reason = markReason(err)
 		c.leaveOut(out)
 		return nil
 	}
 	defer in.Close()
-	if c.upper == t && c.lower != nil {
-		if meta, err := c.marks.metacopy(int(in.Fd())); err != nil || meta {
-			out.Reason = markReason(cmp.Or(err, errMetacopy))
-			c.leaveOut(out)
-			return nil
-		}
-	}
 	a := Artifact{Path: path, Mode: FileMode(e.mode&0o755 | 0o600)}
 	if stored != path {
 		a.Stored = stored

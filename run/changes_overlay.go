@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,25 +61,23 @@ func (m overlayMarks) whiteout(t *dirTree, name string, e treeEntry, xwhiteouts 
 	if !xwhiteouts || e.typ != TypeFile || e.size != 0 {
 		return false, nil
 	}
-	f, err := t.open(name, e)
+	f, white, err := t.openMarked(name, e, m.prefix+"whiteout")
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
-	return hasXattr(int(f.Fd()), m.prefix+"whiteout")
+	return white, f.Close()
 }
 
-// metacopy tells whether a file of the upper layer lacks its content.
-func (m overlayMarks) metacopy(fd int) (bool, error) { return hasXattr(fd, m.prefix+"metacopy") }
-
-// hasXattr asks for the size only: the attributes it is used for may be empty.
-func hasXattr(fd int, attr string) (bool, error) {
-	switch _, err := unix.Fgetxattr(fd, attr, nil); err {
-	case nil:
-		return true, nil
-	case unix.ENODATA, unix.EOPNOTSUPP:
-		return false, nil
-	default:
-		return false, err
+// open opens a file of the upper layer, unless the layer lacks its content. An upper
+// layer without a lower one has no marks.
+func (m overlayMarks) open(t *dirTree, name string, e treeEntry) (*os.File, error) {
+	f, metacopy, err := t.openMarked(name, e, m.prefix+"metacopy")
+	if err != nil {
+		return nil, err
 	}
+	if metacopy {
+		_ = f.Close()
+		return nil, errMetacopy
+	}
+	return f, nil
 }

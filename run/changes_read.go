@@ -403,16 +403,15 @@ func (r *changeReader) sum(t *dirTree, name string, e treeEntry) (sum, reason st
 		return "", fmt.Sprintf("%d bytes were read by then, as much as is allowed", r.lim.HashTotal-r.hashLeft)
 	}
 	r.hashLeft -= e.size
-	f, err := t.open(name, e)
+	open := t.open
+	if t == r.upper && r.lower != nil {
+		open = func(name string, e treeEntry) (*os.File, error) { return r.marks.open(t, name, e) }
+	}
+	f, err := open(name, e)
 	if err != nil {
-		return "", readReason(err)
+		return "", markReason(err)
 	}
 	defer f.Close()
-	if t == r.upper && r.lower != nil {
-		if meta, err := r.marks.metacopy(int(f.Fd())); err != nil || meta {
-			return "", markReason(cmp.Or(err, errMetacopy))
-		}
-	}
 	r.hash.Reset()
 	n, err := io.Copy(r.hash, io.LimitReader(f, e.size+1))
 	if err != nil {

@@ -57,10 +57,10 @@ func layer(t *testing.T, lines ...string) string {
 			must(t, unix.Chmod(in(moded), m))
 		case strings.HasSuffix(line, "/ opaque"):
 			dir := in(strings.TrimSuffix(line, " opaque"))
-			mkdirs(t, dir)
+			mkdirs(t, filepath.Clean(dir))
 			setXattr(t, dir, "user.overlay.opaque", "y")
 		case strings.HasSuffix(line, "/"):
-			mkdirs(t, strings.TrimRight(in(line), "/"))
+			mkdirs(t, filepath.Clean(in(line)))
 		case strings.HasSuffix(line, "|"):
 			full := in(strings.TrimSuffix(line, "|"))
 			must(t, unix.Mkfifo(full, 0o644))

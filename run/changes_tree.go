@@ -269,25 +269,36 @@ const whiteoutDevice = 1 << 63
 // open opens the regular file that lstat has shown. O_NONBLOCK: should a FIFO have
 // taken its place, the open returns at once, and the inode check refuses it.
 func (t *dirTree) open(name string, e treeEntry) (*os.File, error) {
+	f, _, err := t.openMarked(name, e, "")
+	return f, err
+}
+
+// openMarked also tells whether the file has an attribute. That can't be asked later:
+// unlike reading, it needs the permission at that moment (xattr(7)).
+func (t *dirTree) openMarked(name string, e treeEntry, attr string) (f *os.File, marked bool, err error) {
 	if e.typ != TypeFile {
-		return nil, errNotRegular
+		return nil, false, errNotRegular
 	}
 	dir, err := t.dir()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if t.unlock && e.mode&0o400 == 0 && t.chmod(dir, name, e, e.mode|0o400) == nil {
 		defer func() { _ = t.chmod(dir, name, e, e.mode) }()
 	}
 	fd, err := t.openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if err := sameInode(fd, unix.S_IFREG, e.dev, e.ino); err != nil {
+	err = sameInode(fd, unix.S_IFREG, e.dev, e.ino)
+	if err == nil && attr != "" {
+		marked, err = hasXattr(fd, attr)
+	}
+	if err != nil {
 		_ = unix.Close(fd)
-		return nil, err
+		return nil, false, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return os.NewFile(uintptr(fd), name), marked, nil
 }
 
 func (t *dirTree) readlink(name string) (string, error) {
@@ -314,10 +325,6 @@ func (t *dirTree) xattr(attr string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return xattrOf(fd, attr)
-}
-
-func xattrOf(fd int, attr string) (string, error) {
 	var buf [256]byte
 	n, err := unix.Fgetxattr(fd, attr, buf[:])
 	switch err {
@@ -329,6 +336,18 @@ func xattrOf(fd int, attr string) (string, error) {
 		return "(long)", nil
 	}
 	return "", err
+}
+
+// hasXattr asks for the size only: the attributes it is used for may be empty.
+func hasXattr(fd int, attr string) (bool, error) {
+	switch _, err := unix.Fgetxattr(fd, attr, nil); err {
+	case nil:
+		return true, nil
+	case unix.ENODATA, unix.EOPNOTSUPP:
+		return false, nil
+	default:
+		return false, err
+	}
 }
 
 func (t *dirTree) openDir(at int, name string, dev, ino uint64) (int, error) {
