@@ -90,10 +90,10 @@ func GatewayMain() error {
 		_ = writeFrame(ctl, r, maxReport)
 	}
 	g := newGateway(s, routes.isHost, reports)
+	reports(report{Ready: &ready{Layers: layers}})
 	if err := g.serve(s); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	reports(report{Ready: &ready{Layers: layers}})
 
 	var b [1]byte
 	_, _ = ctl.Read(b[:]) // nothing follows the start message but its end

@@ -92,8 +92,11 @@ func (r *ruler) redirect(p LinkPlan) error {
 		&expr.Redir{RegisterProtoMin: 1},
 	}
 
-	// What the redirect's listener sends has to be translated back.
+	// What the redirect's listener sends has to be translated back. A connection
+	// straight to the listener is tracked too, so that its original destination is
+	// what was dialled: seen from the answer alone it would be the dialler.
 	r.add(raw, l4(unix.IPPROTO_TCP), sport(p.To), accept)
+	r.add(raw, l4(unix.IPPROTO_TCP), dport(p.To), accept)
 	for _, a := range p.Local {
 		r.add(raw, daddr(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())), l4(unix.IPPROTO_TCP), dport(a.Port()), accept)
 		r.add(nat, daddr(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())), l4(unix.IPPROTO_TCP), dport(a.Port()), redirect)
@@ -134,6 +137,7 @@ func (r *ruler) log(p LinkPlan) error {
 		}
 		r.add(ch, daddr(netip.PrefixFrom(s.Addr, s.Addr.BitLen())), l4(proto), dport(s.Port), accept)
 	}
+	r.add(ch, l4(unix.IPPROTO_UDP), sport(dnsPort), accept)  // its answers; the agent can't bind the port
 	r.add(ch, l4(unix.IPPROTO_TCP), dportIn(direct), accept) // the gateway records these
 	r.add(ch, l4(unix.IPPROTO_TCP), notFirstPacket, accept)
 	// The kernel's own refusals: ICMP destination unreachable (RFC 792 type 3),
