@@ -14,8 +14,9 @@ FUZZTIME ?= 30s
 
 export CGO_ENABLED = 1
 # seccomp: libcontainer's and our filters. netgo, osusergo: no resolver or NSS of
-# glibc, which a static program can't load. runc_nocriu: no checkpoints, smaller.
-export TAGS    = seccomp netgo osusergo runc_nocriu
+# glibc, which a static program can't load. runc_nocriu, urfave_cli_no_docs: no
+# checkpoints and no manual pages from the flags, smaller.
+export TAGS    = seccomp netgo osusergo runc_nocriu urfave_cli_no_docs
 export LDFLAGS = -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
 
 # VCS stamping fails in a checkout that another user owns; the version is VERSION.

@@ -37,8 +37,9 @@ var setupCaps = []string{
 	"CAP_MKNOD",
 }
 
-// containerConfig is libcontainer's form of the plan: every namespace, the mounts
-// of the view, and PID 1's capabilities. Its Seccomp stays nil: it would come
+// containerConfig is libcontainer's part of the plan: every namespace, the root, a
+// fresh /proc, idmapped mounts, cgroup, and PID 1's capabilities. PID 1 builds the
+// file view itself (mount.go). Its Seccomp stays nil: it would come
 // before Landlock and before the agent's own user namespace.
 func containerConfig(p *Plan) *configs.Config {
 	c := &configs.Config{
@@ -54,9 +55,6 @@ func containerConfig(p *Plan) *configs.Config {
 		GIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(p.IDs.HostGID), Size: int64(p.IDs.Size)}},
 		// Private, not slave: nothing that the host mounts later shows up inside.
 		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
-		MaskPaths:       maskedPaths,
-		ReadonlyPaths:   readonlyPaths,
-		NoNewKeyring:    false,
 		NoNewPrivileges: true,
 		RootlessEUID:    p.Rootless,
 		RootlessCgroups: p.Rootless,
@@ -65,15 +63,30 @@ func containerConfig(p *Plan) *configs.Config {
 			Bounding: setupCaps, Effective: setupCaps, Permitted: setupCaps,
 		},
 	}
+	// libcontainer wants a /dev/null to point its own descriptors at; the other
+	// devices are mounts of the plan.
 	for _, d := range specconv.AllowedDevices {
-		for _, path := range jailDevices {
-			if d.Path == path {
-				c.Devices = append(c.Devices, d)
-			}
+		if d.Path == "/dev/null" {
+			c.Devices = append(c.Devices, d)
 		}
 	}
+	c.Mounts = append(c.Mounts,
+		&configs.Mount{Device: "proc", Source: "proc", Destination: "/proc", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		// The whole tree of the host, for buildView to take the view from; PID 1 drops
+		// it before the agent's stage exists.
+		&configs.Mount{Device: "bind", Source: "/", Destination: hostTree, Flags: unix.MS_BIND | unix.MS_REC},
+	)
+	n := 0
 	for _, m := range p.Mounts {
-		c.Mounts = append(c.Mounts, mountConfig(p, m))
+		if m.IDMap == nil || p.Rootless {
+			continue
+		}
+		c.Mounts = append(c.Mounts, &configs.Mount{Device: "bind", Source: m.Source, Destination: staged(n), Flags: unix.MS_BIND | unix.MS_REC,
+			IDMapping: &configs.MountIDMapping{
+				UIDMappings: swapMap(m.IDMap.UID, p.IDs.HostUID, p.IDs.AgentUID),
+				GIDMappings: swapMap(m.IDMap.GID, p.IDs.HostGID, p.IDs.AgentGID),
+			}})
+		n++
 	}
 	return c
 }
@@ -108,40 +121,6 @@ func cgroupConfig(p *Plan) *cgroups.Cgroup {
 	return c
 }
 
-func mountConfig(p *Plan, m Mount) *configs.Mount {
-	const flags = unix.MS_NOSUID | unix.MS_NODEV
-	c := &configs.Mount{Source: m.Source, Destination: m.Target, Data: m.Options, Flags: flags}
-	if !m.Writable {
-		c.Flags |= unix.MS_RDONLY
-	}
-	switch m.Kind {
-	case MountProc:
-		c.Device, c.Source = "proc", "proc"
-		c.Flags = flags | unix.MS_NOEXEC
-	case MountPts:
-		c.Device, c.Source = "devpts", "devpts"
-		// devpts in a user namespace refuses nodev: its nodes must work.
-		c.Flags = unix.MS_NOSUID | unix.MS_NOEXEC
-	case MountTmpfs:
-		c.Device, c.Source = "tmpfs", "tmpfs"
-	case MountBind:
-		c.Device = "bind"
-		c.Flags |= unix.MS_BIND | unix.MS_REC
-		// The same for every mount below it; MS_REMOUNT reaches the top one only.
-		c.RecAttr = &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
-		if !m.Writable {
-			c.RecAttr.Attr_set |= unix.MOUNT_ATTR_RDONLY
-		}
-		if m.IDMap != nil && !p.Rootless {
-			c.IDMapping = &configs.MountIDMapping{
-				UIDMappings: swapMap(m.IDMap.UID, p.IDs.HostUID, p.IDs.AgentUID),
-				GIDMappings: swapMap(m.IDMap.GID, p.IDs.HostGID, p.IDs.AgentGID),
-			}
-		}
-	}
-	return c
-}
-
 // swapMap maps the ids of a file system to those of the jail: the owner becomes
 // the agent and the agent's number the owner's, so that every id below 65536 has a
 // place and none has two. (An id without one can't be copied up: EOVERFLOW.)
@@ -168,7 +147,7 @@ func swapMap(owner, base, agent uint32) []configs.IDMap {
 	return maps
 }
 
-// planFile puts what PID 1 needs of the plan into a sealed memfd.
+// memfd puts what PID 1 needs to know into a sealed memfd.
 func memfd(name string, data []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {

@@ -34,6 +34,8 @@ type Jail struct {
 	PTY     *os.File   // the master; nil without a terminal
 	Network []*os.File // what the network hook made, in its order
 
+	Timeline []Mark // when each stage of Start was done
+
 	plan      *Plan
 	control   *os.File
 	notify    *notifier
@@ -48,6 +50,14 @@ type Jail struct {
 	killOnce  sync.Once
 	closeOnce sync.Once
 }
+
+// Mark is the time at which a stage was done.
+type Mark struct {
+	What string
+	At   time.Time
+}
+
+func (j *Jail) mark(what string) { j.Timeline = append(j.Timeline, Mark{what, time.Now()}) }
 
 // End is how the agent ended.
 type End struct {
@@ -77,6 +87,7 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 		return nil, layerError("file view", err, "")
 	}
 	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
+	j.mark("jail: filter compiled, root folder made")
 	defer func() {
 		if err != nil {
 			j.Kill()
@@ -86,7 +97,9 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 	if err := j.boot(plan, o); err != nil {
 		return nil, err
 	}
+	j.mark("jail: container made")
 	m, files, err := receive(j.control)
+	j.mark("jail: PID 1 ready")
 	if err != nil {
 		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process died while setting up: %w", err)}
 	}

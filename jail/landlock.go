@@ -60,7 +60,6 @@ type LandlockRule struct {
 	Path     string `json:"path"`
 	Rights   uint64 `json:"rights"`
 	File     bool   `json:"file,omitempty"`     // the path is no folder
-	Optional bool   `json:"optional,omitempty"` // it may not exist in the jail (/dev/tty without a terminal)
 	Origin   string `json:"origin,omitempty"`
 }
 

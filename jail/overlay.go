@@ -65,15 +65,6 @@ func setUpWorkspace(p *Plan) (*os.File, error) {
 	return f, nil
 }
 
-// dropLayers takes the layers' mounts out of the jail's tree; the overlay keeps
-// its own references. What the agent sees of them is an empty folder of the root.
-func dropLayers() error {
-	if err := unix.Unmount(layersDir, unix.MNT_DETACH); err != nil {
-		return os.NewSyscallError("umount", err)
-	}
-	return nil
-}
-
 // mountOverlay names the layers by descriptor, so that a ":" or "," in the
 // workspace's path can't split the options.
 func mountOverlay(target, lower, middle, upper, work string, useMiddle bool) error {

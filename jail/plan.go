@@ -85,6 +85,8 @@ type Mount struct {
 	// (CVE-2021-30465, CVE-2024-45310).
 	Dev    uint64 `json:"dev,omitempty"`
 	Ino    uint64 `json:"ino,omitempty"`
+	Rdev   uint64 `json:"rdev,omitempty"` // of a device
+	File   bool   `json:"file,omitempty"` // the target is no folder
 	Origin string `json:"origin,omitempty"`
 }
 

@@ -6,92 +6,141 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // makeRootfs makes the scratch folder that becomes the jail's root: its symlinks,
-// generated files, and a mount point for each mount, all made before any mount so
-// that nothing is ever created on the host through one. The root is mounted
-// read-only.
-func makeRootfs(p *Plan, cabundle string) (err error) {
-	if err := os.Mkdir(p.Rootfs, 0o755); err != nil {
+// its generated files, and a mount point for each mount. It lies in a fresh folder
+// that only we can write (the run's runtime folder), and is read-only inside.
+func makeRootfs(p *Plan, cabundle string) error {
+	r := rootfs{dir: p.Rootfs, made: map[string]bool{"/": true}, uid: -1, gid: -1}
+	if !p.Rootless {
+		// libcontainer makes some mount points by itself, as uid 0 of the outer
+		// namespace.
+		r.uid, r.gid = int(p.IDs.HostUID), int(p.IDs.HostGID)
+	}
+	if err := os.Mkdir(r.dir, 0o755); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(p.Rootfs)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	// Shallow links first: /lib64 → usr/lib64 before what lies below.
+	r.own(r.dir)
 	for _, l := range p.Links {
-		name := rel(l.Path)
-		if err := mkdirAll(root, filepath.Dir(name)); err != nil {
-			return err
+		r.link(l)
+	}
+	// Mounts come outer first, so what lies below one of them is not made here: it
+	// would be hidden under it (below a tmpfs, PID 1 makes it).
+	below := map[string]bool{}
+	for _, m := range p.Mounts {
+		if hasParent(below, m.Target) {
+			continue
 		}
-		if err := root.Symlink(l.Target, name); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		below[m.Target] = true
+		if m.File {
+			r.file(m.Target, "", 0o644)
+		} else {
+			r.folder(m.Target)
 		}
 	}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "var/tmp", "root"} {
-		if err := mkdirAll(root, dir); err != nil {
-			return err
+	idmapped := 0
+	for _, m := range p.Mounts {
+		if m.IDMap != nil && !p.Rootless {
+			r.folder(staged(idmapped))
+			idmapped++
 		}
+	}
+	for _, dir := range []string{hostTree, "/dev", "/run", "/sys", "/root", "/var"} {
+		r.folder(dir)
+	}
+	for _, l := range []Link{
+		{"/dev/ptmx", "pts/ptmx"}, {"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
+		{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
+	} {
+		r.link(l)
 	}
 	for _, f := range p.Files {
-		name := rel(f.Path)
-		if err := mkdirAll(root, filepath.Dir(name)); err != nil {
-			return err
-		}
-		if err := root.WriteFile(name, []byte(f.Content), fs.FileMode(f.Mode)); err != nil {
-			return err
-		}
+		r.file(f.Path, f.Content, f.Mode)
 	}
-	if cabundle != "" {
-		path := filepath.Join(filepath.Dir(p.Rootfs), "ca-certificates.crt")
-		if err := os.WriteFile(path, []byte(cabundle), 0o644); err != nil {
-			return err
-		}
+	if cabundle != "" && r.err == nil {
+		r.err = os.WriteFile(filepath.Join(filepath.Dir(p.Rootfs), "ca-certificates.crt"), []byte(cabundle), 0o644)
 	}
-	if err := mkdirAll(root, rel(p.Workspace.Path)); err != nil {
-		return err
-	}
-	if p.Rootless {
-		return nil
-	}
-	// libcontainer makes mount points as uid 0 of the outer namespace.
-	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return root.Lchown(path, int(p.IDs.HostUID), int(p.IDs.HostGID))
-	})
+	return r.err
 }
 
-func rel(path string) string {
-	r := strings.TrimPrefix(filepath.Clean(path), "/")
-	if r == "" {
-		return "."
+func hasParent(set map[string]bool, path string) bool {
+	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
+		if set[dir] {
+			return true
+		}
 	}
-	return r
+	return false
 }
 
-// mkdirAll is os.Root.MkdirAll with modes that the umask can't narrow: the jail's
-// user is another one.
-func mkdirAll(root *os.Root, name string) error {
-	if name == "." {
-		return nil
+// rootfs makes things below dir and keeps the first error.
+type rootfs struct {
+	dir      string
+	made     map[string]bool // folders
+	uid, gid int             // -1: as they are
+	err      error
+}
+
+func (r *rootfs) own(path string) {
+	if r.uid >= 0 && r.err == nil {
+		r.err = os.Lchown(path, r.uid, r.gid)
 	}
-	if info, err := root.Stat(name); err == nil {
-		if info.IsDir() {
-			return nil
+}
+
+func (r *rootfs) folder(path string) {
+	path = filepath.Clean(path)
+	if r.made[path] || r.err != nil {
+		return
+	}
+	r.folder(filepath.Dir(path))
+	if r.err != nil {
+		return
+	}
+	full := r.dir + path
+	r.err = os.Mkdir(full, 0o755)
+	if errors.Is(r.err, fs.ErrExist) {
+		if info, err := os.Lstat(full); err == nil && !info.IsDir() {
+			r.err = fmt.Errorf("the jail's %s would be a link and a folder", path)
+		} else {
+			r.err = err
 		}
-		return fmt.Errorf("the jail's /%s would be a file and a folder", name)
 	}
-	if err := mkdirAll(root, filepath.Dir(name)); err != nil {
-		return err
+	r.own(full)
+	r.made[path] = true
+}
+
+func (r *rootfs) link(l Link) {
+	r.folder(filepath.Dir(l.Path))
+	if r.err != nil {
+		return
 	}
-	if err := root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if r.err = os.Symlink(l.Target, r.dir+l.Path); errors.Is(r.err, fs.ErrExist) {
+		r.err = nil // two grants went through the same link
 	}
-	return root.Chmod(name, 0o755)
+	r.own(r.dir + l.Path)
+}
+
+func (r *rootfs) file(path, content string, mode uint32) {
+	r.folder(filepath.Dir(path))
+	if r.err != nil {
+		return
+	}
+	full := r.dir + path
+	f, err := os.OpenFile(full, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, fs.FileMode(mode))
+	if errors.Is(err, fs.ErrExist) && content == "" {
+		return
+	}
+	if err != nil {
+		r.err = err
+		return
+	}
+	if content != "" {
+		_, r.err = f.WriteString(content)
+	}
+	if cerr := f.Close(); r.err == nil {
+		r.err = cerr
+	}
+	r.own(full)
 }

@@ -116,8 +116,8 @@ func (s *shim) start() error {
 		return err
 	}
 	s.plan = sp.Plan
-	if err := verifyMounts(s.plan); err != nil {
-		return err
+	if err := buildView(s.plan); err != nil {
+		return layerError("file view", err, "")
 	}
 	files := []*os.File{}
 	names := []string{}
@@ -133,8 +133,11 @@ func (s *shim) start() error {
 	if upper != nil {
 		add("upper", upper)
 	}
-	if err := dropLayers(); err != nil {
+	if err := dropSetup(s.plan); err != nil {
 		return layerError("file view", err, "")
+	}
+	if err := hardenProc(); err != nil {
+		return layerError("proc", err, "")
 	}
 	if err := maskDenied(s.plan); err != nil {
 		return layerError("file view", err, "")
@@ -188,26 +191,6 @@ func readPlan() (shimPlan, error) {
 		return sp, err
 	}
 	return sp, json.Unmarshal(data, &sp)
-}
-
-// verifyMounts compares what lies at each bind's target with what the plan was
-// made for. The mounts can't change any more, so a symlink that was swapped in
-// while libcontainer mounted is found here, before anything runs.
-func verifyMounts(p *Plan) error {
-	for _, m := range p.Mounts {
-		if m.Kind != MountBind || m.Ino == 0 {
-			continue
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(m.Target, &st); err != nil {
-			return layerError("file view", fmt.Errorf("%s: %w", m.Target, err), "")
-		}
-		if uint64(st.Dev) != m.Dev || st.Ino != m.Ino { //nolint:unconvert // Dev is 32 bits wide elsewhere
-			return &LayerError{Layer: "file view", Err: fmt.Errorf("%s was replaced by something else while the jail was being built", m.Target),
-				Hint: "something on the host renames or links folders at this moment; run again when it is done"}
-		}
-	}
-	return nil
 }
 
 // stage prepares what the agent's stage is started with, the pty among it.

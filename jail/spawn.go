@@ -195,9 +195,6 @@ func makeRuleset(p LandlockPlan) (int, error) {
 	for _, r := range p.Rules {
 		parent, err := unix.Open(r.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
-			if r.Optional && errors.Is(err, unix.ENOENT) {
-				continue
-			}
 			unix.Close(fd)
 			return -1, fmt.Errorf("rule for %s: %w", r.Path, err)
 		}

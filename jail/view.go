@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/profiles"
 )
 
 // InsideDir is where the jail keeps what it says to the agent; it is read-only
-// inside, but for the folder of the overlay's layers, which is unmounted before
-// the agent starts.
+// inside. What it was set up from (setupDir, layersDir) is unmounted before the
+// agent starts.
 const InsideDir = "/run/agentjail"
 
 const (
@@ -32,9 +33,16 @@ var systemReads = []string{
 	"/sys/kernel/mm/transparent_hugepage",
 }
 
-// devices of the jail, bind-mounted from the host: mknod needs privilege over the
-// initial namespace.
-var jailDevices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+// jailDevices are bind-mounted from the host, since mknod needs privilege over the
+// initial namespace; their numbers are those of the kernel's devices.txt, and each
+// is checked. /dev/null is libcontainer's.
+var jailDevices = []struct {
+	path         string
+	major, minor uint32
+}{
+	{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7},
+	{"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0},
+}
 
 // access is how much of a path the jail sees, in rising order.
 type access int
@@ -105,7 +113,11 @@ func (v *view) base() {
 	}
 	v.rule("/dev/pts", rightsDevice|ll.AccessFSReadDir, "")
 	for _, dev := range jailDevices {
-		v.rules = append(v.rules, LandlockRule{Path: dev, Rights: rightsDevice, File: true, Optional: dev == "/dev/tty"})
+		v.rules = append(v.rules, LandlockRule{Path: dev.path, Rights: rightsDevice, File: true})
+		if dev.path != "/dev/null" {
+			v.mount(Mount{Kind: MountBind, Source: dev.path, Target: dev.path, Writable: true, File: true,
+				Rdev: unix.Mkdev(dev.major, dev.minor)})
+		}
 	}
 }
 
@@ -161,7 +173,7 @@ func (v *view) paths(f profiles.Files) error {
 		}
 		mounted[g.place.Real] = max(mounted[g.place.Real], g.access)
 		m := Mount{Kind: MountBind, Source: g.place.Real, Target: g.place.Real, Writable: g.access == accessWrite,
-			Dev: g.place.Dev, Ino: g.place.Ino, Origin: g.origin}
+			Dev: g.place.Dev, Ino: g.place.Ino, File: !g.place.Dir, Origin: g.origin}
 		if m.Writable && v.features.Privileged {
 			m.IDMap = &g.place.Owner
 		}
@@ -222,7 +234,7 @@ func (v *view) generated(r Request) {
 		// Written beside the root and bound over the host's bundle, which lies in a
 		// read-only mount of the host's /etc/ssl/certs.
 		src := filepath.Join(filepath.Dir(v.plan.Rootfs), "ca-certificates.crt")
-		v.mount(Mount{Kind: MountBind, Source: src, Target: CABundlePath})
+		v.mount(Mount{Kind: MountBind, Source: src, Target: CABundlePath, File: true})
 	}
 }
 

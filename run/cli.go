@@ -96,12 +96,13 @@ func runCommand(h Host) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan as JSON and run nothing"},
 			&cli.IntFlag{Name: "status-fd", Usage: "write how the run ended as JSON to descriptor `N`", Value: -1},
 			&cli.BoolFlag{Name: "json", Usage: "say how the run ended as JSON on stderr"},
+			&cli.BoolFlag{Name: "trace", Usage: "say on stderr when each stage of the run was done"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say nothing at the end"},
 		},
 		Action: func(c *cli.Context) error {
 			o := Options{Profile: c.String("profile"), Workspace: c.String("workspace"), ForceWorkspace: c.Bool("force-workspace"),
 				Artifacts: c.String("artifacts"), Audit: c.String("audit"), Name: c.String("name"), Keep: c.Bool("keep"),
-				DryRun: c.Bool("dry-run"), JSON: c.Bool("json"), Quiet: c.Bool("quiet"), StatusFD: c.Int("status-fd"),
+				DryRun: c.Bool("dry-run"), JSON: c.Bool("json"), Quiet: c.Bool("quiet"), Trace: c.Bool("trace"), StatusFD: c.Int("status-fd"),
 				TTY: c.String("tty"), Strict: c.Bool("strict"), Vars: map[string]string{}, Argv: c.Args().Slice()}
 			for _, v := range c.StringSlice("var") {
 				name, value, ok := strings.Cut(v, "=")

@@ -23,6 +23,7 @@ func (s *session) finish(end ending, err error) error {
 	if s.jail != nil {
 		s.jail.Kill()
 	}
+	s.trace.done("jail killed")
 	if s.network != nil {
 		// Before the trail's end, so that its last records are in it.
 		if nerr := s.network.Close(); nerr != nil {
@@ -35,11 +36,13 @@ func (s *session) finish(end ending, err error) error {
 			s.sink.Emit(audit.Finding{Title: "what the agent left could not be collected whole", Detail: cerr.Error(), Severity: "medium", Outcome: audit.Failed})
 		}
 	}
+	s.trace.done("changes collected")
 	trail := s.popTrail()
 	if werr := s.stack.unwind(); werr != nil {
 		s.wiped.Left = append(s.wiped.Left, strings.Split(werr.Error(), "\n")...)
 		errs = append(errs, fmt.Errorf("wipe: %w", werr))
 	}
+	s.trace.done("wipe")
 	s.wiped.Removed = append(s.wiped.Removed, s.runtime)
 	gone, left := leftovers(s.runtime, s.id)
 	s.wiped.Gone, s.wiped.Left = gone, append(s.wiped.Left, left...)

@@ -45,6 +45,7 @@ type session struct {
 	wiped   audit.Wipe
 
 	begun  time.Time
+	trace  *trace // nil without --trace
 	aborts chan abort
 	hash   chan string // of this binary, read while everything else starts
 	stack  stack
@@ -54,16 +55,23 @@ type session struct {
 // what kept it from running.
 func Run(h Host, o Options) (err error) {
 	s := &session{host: h, opt: o, begun: time.Now(), aborts: make(chan abort, 1), hash: make(chan string, 1)}
+	if o.Trace {
+		s.trace = &trace{begun: s.begun}
+	}
 	defer func() {
 		// Also on a panic, which goes on once everything is undone.
 		if uerr := s.stack.unwind(); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("wipe: %w", uerr))
 		}
 	}()
-	for _, stage := range []func() error{s.check, s.load, s.folders, s.decide} {
-		if err := stage(); err != nil {
+	for _, st := range []struct {
+		what string
+		do   func() error
+	}{{"command checked", s.check}, {"profile loaded", s.load}, {"folders made", s.folders}, {"plan made", s.decide}} {
+		if err := st.do(); err != nil {
 			return err
 		}
+		s.trace.done(st.what)
 	}
 	if o.DryRun {
 		enc := json.NewEncoder(h.Stdout)
@@ -75,11 +83,17 @@ func Run(h Host, o Options) (err error) {
 	if err := s.openTrail(); err != nil {
 		return err
 	}
+	s.trace.done("trail opened")
 	end, err := s.live()
+	s.trace.done("agent ended")
 	if ferr := s.finish(end, err); err == nil {
 		err = ferr
 	}
+	s.trace.done("wiped")
 	if err != nil {
+		return err
+	}
+	if err := s.trace.write(h.Stderr); err != nil {
 		return err
 	}
 	return s.result(end)
@@ -288,6 +302,10 @@ func (s *session) live() (end ending, err error) {
 	if err != nil {
 		return end, err
 	}
+	for _, m := range s.jail.Timeline {
+		s.trace.at(m.What, m.At)
+	}
+	s.trace.done("jail built")
 	s.stack.push("end the jail", func() error { s.jail.Kill(); return s.jail.Close() })
 	cfg := netns.Config{Network: s.spec.Network, Link: s.link, Proxy: s.host.proxy(), Sink: s.sink}
 	if s.claim != nil {
@@ -299,12 +317,14 @@ func (s *session) live() (end ending, err error) {
 		return end, err
 	}
 	s.stack.push("stop the network", s.network.Close)
+	s.trace.done("network served")
 
 	s.sink.Emit(s.startRecord())
 	if err := s.trail.Flush(); err != nil {
 		return end, fmt.Errorf("the trail can't be written: %w", err)
 	}
 	s.jail.Release()
+	s.trace.done("agent released")
 	return s.attend(ctl, meter, pipes)
 }
 

@@ -1,0 +1,246 @@
+package jail
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where libcontainer leaves what the view is built from. Both are gone before the
+// agent's stage exists.
+const (
+	setupDir = InsideDir + "/setup"
+	hostTree = setupDir + "/host" // the host's whole tree
+)
+
+// staged is where libcontainer mounts the n-th idmapped bind: only a process with
+// privilege over the file system's own user namespace may make one, so PID 1 can't.
+func staged(n int) string { return setupDir + "/" + strconv.Itoa(n) }
+
+// buildView executes the plan's mounts, in order. It runs in PID 1, after the pivot
+// and before anything hostile exists; libcontainer would need 120 system calls for
+// each of them, this takes five.
+//
+// Sources are opened beneath the host's tree without following any symlink: the
+// plan holds resolved paths, so a link on the way was swapped in since
+// (CVE-2021-30465, CVE-2024-45310). What was opened is compared with what the plan
+// was made for, and exactly that is mounted.
+func buildView(p *Plan) error {
+	host, err := unix.Open(hostTree, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: hostTree, Err: err}
+	}
+	defer unix.Close(host)
+	idmapped := 0
+	for _, m := range p.Mounts {
+		if m.Kind == MountProc {
+			continue // libcontainer's
+		}
+		stage := ""
+		if m.IDMap != nil && !p.Rootless {
+			stage = staged(idmapped)
+			idmapped++
+		}
+		if err := mountOne(m, host, stage); err != nil {
+			return fmt.Errorf("mount %s (%s): %w", m.Target, m.Kind, err)
+		}
+	}
+	return nil
+}
+
+func mountOne(m Mount, host int, stage string) error {
+	switch m.Kind {
+	case MountTmpfs:
+		if err := ensureDir(m.Target); err != nil {
+			return err
+		}
+		return unix.Mount("tmpfs", m.Target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, m.Options)
+	case MountPts:
+		// No nodev: its nodes must work.
+		return unix.Mount("devpts", m.Target, "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, m.Options)
+	}
+	var src int
+	var err error
+	if stage != "" {
+		src, err = unix.Open(stage, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	} else {
+		src, err = unix.Openat2(host, strings.TrimPrefix(m.Source, "/"), &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		})
+	}
+	if err != nil {
+		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOENT) {
+			return replaced(m)
+		}
+		return fmt.Errorf("open %s: %w", m.Source, err)
+	}
+	defer unix.Close(src)
+	var st unix.Stat_t
+	if err := unix.Fstat(src, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if m.Ino != 0 && (uint64(st.Dev) != m.Dev || st.Ino != m.Ino) { //nolint:unconvert // Dev is 32 bits wide elsewhere
+		return replaced(m)
+	}
+	if m.Rdev != 0 && (st.Mode&unix.S_IFMT != unix.S_IFCHR || uint64(st.Rdev) != m.Rdev) { //nolint:unconvert // as above
+		return fmt.Errorf("%s is not the device that it is called", m.Source)
+	}
+	if err := ensureTarget(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
+		return err
+	}
+	return attach(src, m)
+}
+
+// attach mounts what src names at the target, with its attributes set before it
+// appears in the tree.
+func attach(src int, m Mount) error {
+	tree, err := unix.OpenTree(src, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(tree)
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
+	if m.Rdev == 0 {
+		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
+	} else {
+		attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC
+	}
+	if !m.Writable {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		return os.NewSyscallError("mount_setattr", err)
+	}
+	return os.NewSyscallError("move_mount", unix.MoveMount(tree, "", unix.AT_FDCWD, m.Target, unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+func replaced(m Mount) error {
+	return &LayerError{Layer: "file view", Err: fmt.Errorf("%s was replaced by something else while the jail was being built", m.Source),
+		Hint: "something on the host renames or links folders at this moment; run again when it is done"}
+}
+
+// ensureDir makes a mount point that lies below a fresh tmpfs; all others were made
+// with the root, which is read-only by now.
+func ensureDir(path string) error {
+	if err := os.Mkdir(path, 0o755); err == nil || errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	return os.MkdirAll(path, 0o755)
+}
+
+func ensureTarget(path string, dir bool) error {
+	if dir {
+		return ensureDir(path)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	if err := ensureDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// hardenProc masks what a jail's /proc must not show and write-protects the rest
+// of what concerns the whole machine.
+func hardenProc() error {
+	null, err := openNull()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(null)
+	for _, path := range maskedPaths {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			if errors.Is(err, unix.ENOENT) {
+				continue // this kernel has none
+			}
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, "size=0k,nr_inodes=2,mode=0555")
+		} else {
+			err = attach(null, Mount{Target: path, Rdev: nullDevice})
+		}
+		if err != nil {
+			return fmt.Errorf("mask %s: %w", path, err)
+		}
+	}
+	for _, path := range readonlyPaths {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		err = attach(fd, Mount{Target: path})
+		unix.Close(fd)
+		if err != nil {
+			return fmt.Errorf("write-protect %s: %w", path, err)
+		}
+	}
+	// /proc/sysrq-trigger and /proc/sys refuse writes now, by trying.
+	if fd, err := unix.Open("/proc/sys/kernel/hostname", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		unix.Close(fd)
+		return errors.New("/proc/sys can still be written to")
+	}
+	return nil
+}
+
+// nullDevice is the number of /dev/null, null(4).
+var nullDevice = unix.Mkdev(1, 3)
+
+// openNull opens /dev/null and makes sure that it is: a mask made of something else
+// masks nothing (CVE-2025-31133).
+func openNull() (int, error) {
+	fd, err := unix.Open("/dev/null", unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || uint64(st.Rdev) != nullDevice { //nolint:unconvert // Rdev is 32 bits wide elsewhere
+		unix.Close(fd)
+		return -1, errors.New("/dev/null is not the null device")
+	}
+	return fd, nil
+}
+
+// dropSetup takes the host's tree and the staging mounts out of the jail, and makes
+// sure that they are gone: from here on the view is all there is.
+func dropSetup(p *Plan) error {
+	dirs := []string{hostTree}
+	n := 0
+	for _, m := range p.Mounts {
+		if m.IDMap != nil && !p.Rootless {
+			dirs = append(dirs, staged(n))
+			n++
+		}
+	}
+	dirs = append(dirs, layersDir)
+	for _, dir := range dirs {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("umount %s: %w", dir, err)
+		}
+	}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, unix.ENOTDIR) {
+			return err
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("%s is still mounted", dir)
+		}
+	}
+	return nil
+}
