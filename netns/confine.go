@@ -8,8 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"unsafe"
 
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
@@ -167,55 +167,46 @@ func mappedFiles() ([]string, error) {
 // landlockRights is every right over files and every scope that a Landlock ABI has
 // (landlock(7)), and of the rights over the network those to bind, since the
 // gateway only dials.
-func landlockRights(abi int) unix.LandlockRulesetAttr {
-	fs := uint64(1<<13 - 1) // ABI 1: execute to make_sym
-	var a unix.LandlockRulesetAttr
+func landlockRights(abi int) ll.RulesetAttr {
+	a := ll.RulesetAttr{HandledAccessFS: 1<<13 - 1} // ABI 1: execute to make_sym
 	for _, step := range []struct {
 		abi              int
 		fs, net, scoping uint64
 	}{
-		{2, unix.LANDLOCK_ACCESS_FS_REFER, 0, 0},
-		{3, unix.LANDLOCK_ACCESS_FS_TRUNCATE, 0, 0},
-		{4, 0, unix.LANDLOCK_ACCESS_NET_BIND_TCP, 0},
-		{5, unix.LANDLOCK_ACCESS_FS_IOCTL_DEV, 0, 0},
-		{6, 0, 0, unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL},
-		{9, unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX, 0, 0},
+		{2, ll.AccessFSRefer, 0, 0},
+		{3, ll.AccessFSTruncate, 0, 0},
+		{4, 0, ll.AccessNetBindTCP, 0},
+		{5, ll.AccessFSIoctlDev, 0, 0},
+		{6, 0, 0, ll.ScopeAbstractUnixSocket | ll.ScopeSignal},
+		{9, ll.AccessFSResolveUnix, 0, 0},
 	} {
 		if abi >= step.abi {
-			fs |= step.fs
-			a.Handled_access_net |= step.net
+			a.HandledAccessFS |= step.fs
+			a.HandledAccessNet |= step.net
 			a.Scoped |= step.scoping
 		}
 	}
-	a.Handled_access_fs = fs
 	return a
-}
-
-func landlockABI() (int, error) {
-	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(abi), nil
 }
 
 // restrictSelf puts this thread into a Landlock domain that reads the readable
 // paths and executes the program's own files, and does nothing else to any file.
+//
+// go-landlock's own Restrict is for a whole process. Here one thread is meant, with
+// exactly the rights of the kernel's ABI, so its system calls are used.
 func restrictSelf(own []string) error {
-	abi, err := landlockABI()
+	abi, err := ll.LandlockGetABIVersion()
 	if err != nil {
 		return err
 	}
 	attr := landlockRights(abi)
-	// The structure grew with the ABI, and an older kernel wants the size that it
-	// knows or zeros behind it: landlock_create_ruleset(2). They are zeros.
-	rs, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
-	if errno != 0 {
-		return fmt.Errorf("create a ruleset: %w", errno)
+	rs, err := ll.LandlockCreateRuleset(&attr, 0)
+	if err != nil {
+		return fmt.Errorf("create a ruleset: %w", err)
 	}
-	defer unix.Close(int(rs))
+	defer unix.Close(rs)
 	for _, p := range own {
-		err := addRule(int(rs), p, unix.LANDLOCK_ACCESS_FS_EXECUTE|unix.LANDLOCK_ACCESS_FS_READ_FILE)
+		err := addRule(rs, p, ll.AccessFSExecute|ll.AccessFSReadFile)
 		// EBADFD: a memfd, over which Landlock has no say. ENOENT, EACCES: the file is
 		// gone from its path or behind a private folder; /proc/self/exe stands for the
 		// program itself, and without a library the exec fails.
@@ -224,13 +215,13 @@ func restrictSelf(own []string) error {
 		}
 	}
 	for _, p := range readable() {
-		err := addRule(int(rs), p, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_READ_DIR)
+		err := addRule(rs, p, ll.AccessFSReadFile|ll.AccessFSReadDir)
 		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOTDIR) {
 			return err
 		}
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, rs, 0, 0); errno != 0 {
-		return fmt.Errorf("restrict self: %w", errno)
+	if err := ll.LandlockRestrictSelf(rs, 0); err != nil {
+		return fmt.Errorf("restrict self: %w", err)
 	}
 	return nil
 }
@@ -246,12 +237,11 @@ func addRule(ruleset int, path string, access uint64) error {
 		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		access &^= unix.LANDLOCK_ACCESS_FS_READ_DIR // EINVAL on a file
+		access &^= ll.AccessFSReadDir // EINVAL on a file
 	}
-	rule := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
-	if _, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset),
-		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0); errno != 0 {
-		return fmt.Errorf("allow %s: %w", path, errno)
+	rule := ll.PathBeneathAttr{ParentFd: fd, AllowedAccess: access}
+	if err := ll.LandlockAddPathBeneathRule(ruleset, &rule, 0); err != nil {
+		return fmt.Errorf("allow %s: %w", path, err)
 	}
 	return nil
 }

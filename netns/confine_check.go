@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/agentjail/agentjail/audit"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,7 +52,7 @@ func probeLandlock() (int, error) {
 	if !errors.Is(err, unix.EACCES) {
 		return 0, fmt.Errorf("landlock is not in force: opening / gave %v", err)
 	}
-	abi, err := landlockABI()
+	abi, err := ll.LandlockGetABIVersion()
 	if err != nil {
 		return 0, fmt.Errorf("landlock: %w", err)
 	}

@@ -41,13 +41,18 @@ func (e ProxyEnv) For(protocol profiles.Protocol, host string, port uint16) (*ur
 	if own == "" {
 		return nil, nil
 	}
-	c := httpproxy.Config{HTTPProxy: own, NoProxy: e.No}
-	u, err := c.ProxyFunc()(&url.URL{Scheme: "http", Host: net.JoinHostPort(host, fmt.Sprint(port))})
-	if err != nil {
-		// The value may hold a password: it is not repeated.
+	if !isProxyURL(own) && !isProxyURL("http://"+own) {
+		// httpproxy takes such a setting for none and would go past the proxy. The
+		// value may hold a password: it is not repeated.
 		return nil, errors.New("the host's proxy setting is not a URL")
 	}
-	return u, nil
+	c := httpproxy.Config{HTTPProxy: own, NoProxy: e.No}
+	return c.ProxyFunc()(&url.URL{Scheme: "http", Host: net.JoinHostPort(host, fmt.Sprint(port))})
+}
+
+func isProxyURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme != "" && u.Host != ""
 }
 
 // maxConnectAnswer bounds the head of a proxy's answer.
