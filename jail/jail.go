@@ -71,20 +71,27 @@ type End struct {
 // Start builds the jail. When it returns without an error every layer is in force
 // and was tried; the agent waits for Release. On an error nothing is left running.
 func Start(p *Plan, o Options) (_ *Jail, err error) {
-	filter, err := buildFilter(p.Syscalls)
-	if err != nil {
-		return nil, layerError("seccomp", err, "")
-	}
-	plan, err := json.Marshal(shimPlan{Plan: p, Filter: filter})
-	if err != nil {
-		return nil, err
-	}
+	// libseccomp takes its 2 ms while the root folder is made.
+	var filter []unix.SockFilter
+	compiled := make(chan error, 1)
+	go func() {
+		var err error
+		filter, err = buildFilter(p.Syscalls)
+		compiled <- err
+	}()
 	// Modes of what libcontainer creates must not depend on the caller's umask: the
 	// jail's user is another one.
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
 	if err := makeRootfs(p, o.CABundle); err != nil {
 		return nil, layerError("file view", err, "")
+	}
+	if err := <-compiled; err != nil {
+		return nil, layerError("seccomp", err, "")
+	}
+	plan, err := json.Marshal(shimPlan{Plan: p, Filter: filter})
+	if err != nil {
+		return nil, err
 	}
 	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
 	j.mark("jail: filter compiled, root folder made")

@@ -322,11 +322,14 @@ func openPTY(uid, gid int) (master, slave *os.File, err error) {
 // relinquish empties PID 1's own capability sets on every thread: from here on it
 // only reaps and passes on what the supervisor says.
 func (s *shim) relinquish() error {
-	for c := uintptr(0); c <= 63; c++ {
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		// libcontainer has left only setupCaps in it, and each change of all threads
+		// costs a signal to each.
+		held, _, e := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0)
+		if e != 0 || held == 0 {
+			continue // not set, or past the kernel's last capability
+		}
 		if _, _, e := psx.Syscall3(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); e != 0 {
-			if e == syscall.EINVAL {
-				break // past the kernel's last capability
-			}
 			return &LayerError{Layer: "capabilities", Err: fmt.Errorf("empty PID 1's bounding set: %w", e)}
 		}
 	}
