@@ -233,6 +233,11 @@ func dropSetup(p *Plan) error {
 			return fmt.Errorf("umount %s: %w", dir, err)
 		}
 	}
+	// libcontainer made the root read-only; it holds neither setuid files nor devices.
+	root := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/", 0, &root); err != nil {
+		return fmt.Errorf("write-protect the root: %w", err)
+	}
 	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, unix.ENOTDIR) {

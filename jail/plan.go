@@ -35,6 +35,7 @@ type Plan struct {
 	Syscalls  []string        `json:"syscalls"` // opened by the profile
 	Rlimits   []Rlimit        `json:"rlimits"`
 	Cgroup    *CgroupPlan     `json:"cgroup,omitempty"`
+	Affinity  int             `json:"affinity,omitempty"` // CPUs that stand in for limits.cpus where there is no cgroup
 	Agent     AgentPlan       `json:"agent"`
 	Network   json.RawMessage `json:"network"` // package netns's, opaque here
 }
@@ -196,6 +197,9 @@ func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, erro
 	p.Rlimits = planRlimits(s.Limits)
 	if p.Cgroup, err = planCgroup(s.Limits, f, r.ID); err != nil {
 		return nil, err
+	}
+	if c := s.Limits.CPUs; c != nil && f.Cgroup == CgroupNone {
+		p.Affinity = max(int((c.Value+999)/1000), 1)
 	}
 	return p, nil
 }

@@ -52,6 +52,8 @@ type Hooks struct {
 // Shim is PID 1's whole life. It returns only when it failed or when the
 // supervisor is gone; the process exits then, and the kernel ends the jail.
 func Shim(h Hooks) error {
+	// The kernel keeps PR_SET_PDEATHSIG and the CPU affinity by thread.
+	runtime.LockOSThread()
 	// The kernel ends us when the supervisor's thread that forked us ends.
 	// libcontainer's ParentDeathSignal does not survive its own re-exec.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
@@ -153,6 +155,16 @@ func (s *shim) start() error {
 	}
 	if master != nil {
 		add("pty", master)
+	}
+	if s.plan.Affinity > 0 {
+		var set unix.CPUSet
+		for cpu := range s.plan.Affinity {
+			set.Set(cpu)
+		}
+		// Inherited by the stage, which this thread clones.
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return layerError("limits", fmt.Errorf("bind the jail to %d CPUs: %w", s.plan.Affinity, err), "")
+		}
 	}
 	pid, rep, reports, err := spawn(st)
 	if err != nil {

@@ -37,6 +37,30 @@ func (j *Jail) CPUTime() time.Duration {
 	return time.Duration(ticks) * clockTick
 }
 
+// Usage is what the jail's processes hold at this moment.
+type Usage struct {
+	Processes int   // PID 1 not counted
+	Memory    int64 // bytes of resident memory; pages that several share count for each
+}
+
+// Usage reads /proc for each of the jail's processes.
+func (j *Jail) Usage() Usage {
+	var u Usage
+	for _, pid := range descendants(j.initPID)[1:] {
+		data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+		if err != nil {
+			continue // ended meanwhile
+		}
+		u.Processes++
+		if f := bytes.Fields(data); len(f) > 1 {
+			if pages, err := strconv.ParseInt(string(f[1]), 10, 64); err == nil {
+				u.Memory += pages * int64(os.Getpagesize())
+			}
+		}
+	}
+	return u
+}
+
 // descendants lists a process and all below it, by /proc/PID/task/TID/children.
 func descendants(pid int) []int {
 	found := []int{pid}

@@ -78,6 +78,8 @@ func (s *session) wait(ctl *control, m *meter, tty *terminal) (ending, error) {
 	}
 	idle := newIdle(s.spec.Limits.Idle, m, s.jail)
 	defer idle.stop()
+	sampler := s.newSampler()
+	defer sampler.stop()
 	for {
 		select {
 		case e := <-s.jail.Ended():
@@ -108,6 +110,13 @@ func (s *session) wait(ctl *control, m *meter, tty *terminal) (ending, error) {
 		case <-idle.up:
 			s.limit("idle", s.spec.Limits.Idle, "ns")
 			return ending{Code: 128 + int(unix.SIGKILL), Reason: "idle limit"}, nil
+		case name := <-sampler.over:
+			l := s.spec.Limits.Memory
+			if name != "memory" {
+				l = &profiles.Limit{Value: s.plan.Workspace.Size, Origin: s.spec.Workspace.Origin}
+			}
+			s.limit(name, l, "bytes")
+			return ending{Code: 128 + int(unix.SIGKILL), Reason: name + " limit"}, nil
 		case <-m.full:
 			s.limit("output", s.spec.Limits.Output, "bytes")
 			return ending{Code: 128 + int(unix.SIGKILL), Reason: "output limit"}, nil

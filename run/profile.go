@@ -13,11 +13,18 @@ import (
 	"github.com/agentjail/agentjail/profiles"
 )
 
+// ceilingFile caps every profile on the machine.
+const ceilingFile = "/etc/agentjail/ceiling.hcl"
+
 // defaultProfile is what a run without --profile uses.
 const defaultProfile = "default"
 
 // loadProfile loads a profile and reports every mistake in it at once.
 func loadProfile(h Host, d Dirs, name string, vars map[string]string, strict bool) (*profiles.Spec, error) {
+	// A ceiling that is there and not applied would be a hole that nobody sees.
+	if _, err := os.Lstat(ceilingFile); err == nil {
+		return nil, fmt.Errorf("this machine's owner has set a ceiling (%s), which this version can't apply yet\nhint: use a version that can, or ask the owner", ceilingFile)
+	}
 	if name == "" {
 		name = defaultProfile
 	}

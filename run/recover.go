@@ -89,16 +89,12 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 	if err := flock(start, unix.LOCK_EX); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(d.Runtime)
+	dirs, err := abandoned(d)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
-	for _, e := range entries {
-		dir := filepath.Join(d.Runtime, e.Name())
-		if !e.IsDir() || locked(filepath.Join(dir, fileLock)) {
-			continue
-		}
+	for _, dir := range dirs {
 		if err := removeRuntime(d, dir); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
 			continue
@@ -121,7 +117,7 @@ func removeRuntime(d Dirs, dir string) error {
 	if state, err := os.ReadFile(filepath.Join(dir, fileState)); err == nil {
 		path := filepath.Clean(string(state))
 		if filepath.Dir(path) == filepath.Join(d.State, "runs") {
-			if err := removeTree(filepath.Join(path, "upper")); err != nil {
+			if err := removeTree(filepath.Join(path, dirUpper)); err != nil {
 				return err
 			}
 		}
@@ -189,4 +185,25 @@ func cgroupsOf(id string) []string {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// treeSize is how many bytes a tree holds on disk; it stops counting beyond limit.
+// It never follows a symlink, and what it can't read it does not count.
+func treeSize(dir string, limit int64) int64 {
+	var total int64
+	// WalkDir hands out its own errors and goes on; a vanished file is no matter.
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) == nil {
+			total += st.Blocks * 512 // stat(2): in units of 512 bytes
+		}
+		if total > limit {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return total
 }
