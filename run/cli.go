@@ -2,16 +2,15 @@ package run
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
 // Main is the command line. It returns the exit code; main alone exits.
 func Main(h Host, args []string) int {
-	err := newApp(h).Run(args)
+	app := newApp(h)
+	err := app.Run(flagsFirst(app.Commands, args))
 	var ee *ExitError
 	if err != nil && !(errors.As(err, &ee) && ee.Err == nil) {
 		io.WriteString(h.Stderr, printable(err))
@@ -53,27 +52,15 @@ func newApp(h Host) *cli.App {
 	return app
 }
 
-func usageError(c *cli.Context, err error, _ bool) error {
-	name := strings.TrimSpace("agentjail " + c.Command.Name)
-	return fmt.Errorf("%s\nhint: %s --help lists the flags", strings.TrimRight(err.Error(), "\n"), name)
-}
-
-func unknownCommand(c *cli.Context, name string) error {
-	best := ""
-	for _, cmd := range c.App.Commands {
-		if strings.HasPrefix(cmd.Name, name) || strings.HasPrefix(name, cmd.Name) {
-			best = cmd.Name
-		}
-	}
-	if best != "" {
-		return fmt.Errorf("there is no command %q\nhint: did you mean agentjail %s?", name, best)
-	}
-	return fmt.Errorf("there is no command %q\nhint: to run it in a jail: agentjail run -- %s", name, name)
-}
-
 func commands(h Host) []*cli.Command {
 	return []*cli.Command{
 		runCommand(h),
+		runsCommand(h),
+		logsCommand(h),
+		verifyCommand(h),
+		profileCommand(h),
+		cleanCommand(h),
+		completionCommand(h),
 	}
 }
 
@@ -103,13 +90,10 @@ func runCommand(h Host) *cli.Command {
 			o := Options{Profile: c.String("profile"), Workspace: c.String("workspace"), ForceWorkspace: c.Bool("force-workspace"),
 				Artifacts: c.String("artifacts"), Audit: c.String("audit"), Name: c.String("name"), Keep: c.Bool("keep"),
 				DryRun: c.Bool("dry-run"), JSON: c.Bool("json"), Quiet: c.Bool("quiet"), Trace: c.Bool("trace"), StatusFD: c.Int("status-fd"),
-				TTY: c.String("tty"), Strict: c.Bool("strict"), Vars: map[string]string{}, Argv: c.Args().Slice()}
-			for _, v := range c.StringSlice("var") {
-				name, value, ok := strings.Cut(v, "=")
-				if !ok {
-					return fmt.Errorf("--var %s is not NAME=VALUE", v)
-				}
-				o.Vars[name] = value
+				TTY: c.String("tty"), Strict: c.Bool("strict"), Argv: c.Args().Slice()}
+			var err error
+			if o.Vars, err = parseVars(c.StringSlice("var")); err != nil {
+				return err
 			}
 			return Run(h, o)
 		},

@@ -23,7 +23,7 @@ type Options struct {
 	JSON           bool // the end message as JSON on stderr
 	Quiet          bool
 	Trace          bool // say on stderr how long each stage took
-	StatusFD       int // -1: none
+	StatusFD       int  // -1: none
 	TTY            string
 	Vars           map[string]string
 	Strict         bool

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"time"
 
-
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/netns"
@@ -30,6 +29,7 @@ type session struct {
 	id       string
 	runtime  string // this run's folders
 	state    string
+	alive    *os.File // the lock in the state folder, held to the very end
 	info     Info
 	terminal bool
 	features jail.Features
@@ -62,6 +62,9 @@ func Run(h Host, o Options) (err error) {
 		// Also on a panic, which goes on once everything is undone.
 		if uerr := s.stack.unwind(); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("wipe: %w", uerr))
+		}
+		if serr := s.settle(); serr != nil {
+			err = errors.Join(err, fmt.Errorf("state folder: %w", serr))
 		}
 	}()
 	for _, st := range []struct {
@@ -179,6 +182,9 @@ func (s *session) folders() error {
 	if err := os.Mkdir(s.state, 0o711); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
+	if s.alive, err = lock(filepath.Join(s.state, fileLock)); err != nil {
+		return errors.Join(fmt.Errorf("state folder: %w", err), os.RemoveAll(s.state))
+	}
 	if err := writeInfo(s.state, s.info); err != nil {
 		return fmt.Errorf("state folder %s: %w\nhint: is the disk full? agentjail keeps the trail there", s.state, err)
 	}
@@ -191,6 +197,20 @@ func (s *session) folders() error {
 		return errors.Join(err, held.Close())
 	})
 	return nil
+}
+
+// settle lets the state folder go. A run that was refused before it had a trail
+// leaves none: nothing was started, and what is listed as a run was one.
+func (s *session) settle() error {
+	if s.alive == nil {
+		return nil
+	}
+	path := filepath.Join(s.state, fileLock)
+	if s.trail == nil {
+		path = s.state
+	}
+	err := os.RemoveAll(path)
+	return errors.Join(err, s.alive.Close())
 }
 
 // decide probes the host and makes the plan.

@@ -24,7 +24,8 @@ const (
 	filePatch   = "changes.patch"
 	fileProfile = "profile.json"
 	dirKept     = "artifacts"
-	fileLock    = "lock" // in the run's runtime folder; held while the run lives
+	fileLock    = "lock"  // in the run's runtime and state folders; held while the run lives
+	dirUpper    = "upper" // an upper layer on disk; gone when the run ends
 )
 
 // Info is what a run's state folder says of it (run.json), rewritten as it goes on.
@@ -45,6 +46,8 @@ type Info struct {
 	Audit     string     `json:"audit"`   // path of the trail
 	Artifacts string     `json:"artifacts,omitempty"`
 	Runtime   string     `json:"runtime"` // the run's runtime folder
+
+	dir string // that this was read from
 }
 
 // State of a run.
@@ -60,7 +63,7 @@ func (i Info) State() string {
 	switch {
 	case i.Ended != nil:
 		return StateEnded
-	case locked(filepath.Join(i.Runtime, fileLock)):
+	case i.dir != "" && locked(filepath.Join(i.dir, fileLock)):
 		return StateRunning
 	}
 	return StateCrashed
@@ -89,7 +92,7 @@ func writeInfo(dir string, i Info) error {
 }
 
 func readInfo(dir string) (Info, error) {
-	var i Info
+	i := Info{dir: dir}
 	data, err := os.ReadFile(filepath.Join(dir, fileInfo))
 	if err != nil {
 		return i, err
@@ -116,7 +119,8 @@ func listRuns(d Dirs) ([]Info, error) {
 			runs = append(runs, i)
 		}
 	}
-	sort.Slice(runs, func(a, b int) bool { return runs[a].ID > runs[b].ID })
+	// By the time, not by the id: two runs of one second differ only there.
+	sort.Slice(runs, func(a, b int) bool { return runs[a].Started.After(runs[b].Started) })
 	return runs, nil
 }
 
