@@ -13,7 +13,6 @@ type appender struct {
 	size      int64
 	buf       []byte // whole lines that are not written yet
 	marks     []mark
-	scratch   []byte
 
 	folds  folds
 	dirty  bool  // written, not synced
@@ -30,14 +29,15 @@ type mark struct {
 
 // append adds an event to what is to be written, unless the file would become
 // larger than limit.
-func (a *appender) append(e entry, limit int64) bool {
+func (a *appender) append(e *entry, limit int64) bool {
 	if e.last && a.lost > 0 {
 		var o object
 		o.number("not_recorded", a.lost)
 		addUnmapped(&e.root, o)
+		e.encode()
 	}
 	before, length := a.link, len(a.buf)
-	a.buf, a.scratch = a.link.appendEvent(a.buf, a.scratch, e.root, e.typeUID)
+	a.buf = a.link.appendEvent(a.buf, e.event, e.typeUID)
 	if a.size+int64(len(a.buf)) > limit {
 		a.link, a.buf = before, a.buf[:length]
 		return false

@@ -4,12 +4,14 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 )
 
 // An entry is an event on its way to the file: cleaned, not yet numbered.
 type entry struct {
-	root    object
+	event   encoded
+	root    object // of what may still be added to: a denial, the last events
 	typeUID int64
 	at      time.Time
 	size    int    // of its text, for the queue's bound
@@ -20,12 +22,82 @@ type entry struct {
 	barrier chan<- error
 }
 
+// encode writes an entry's event anew after something was added to it.
+func (e *entry) encode() {
+	e.event = encoded{e.event.raw[:0], e.event.holes[:0]}
+	e.event.object(e.root)
+}
+
+// pools have memory that building events takes and gives back.
+type pools struct {
+	arenas  sync.Pool // of *arena
+	entries sync.Pool // of *entry
+}
+
+// recycle takes an entry back that was written and that nobody keeps.
+func (p *pools) recycle(e *entry) {
+	const largest = 16 << 10 // an unusually large one is not kept
+	if e.root != nil || e.barrier != nil || cap(e.event.raw) > largest {
+		return
+	}
+	*e = entry{event: encoded{e.event.raw[:0], e.event.holes[:0]}}
+	p.entries.Put(e)
+}
+
+// An arena gives memory for the members of one event, which is thrown away as a
+// whole: most of an event's cost would be the collector's otherwise.
+type arena struct {
+	fields []field
+	used   int
+}
+
+// object gives room for n members. More can be added; they move to the heap.
+func (a *arena) object(n int) object {
+	if a == nil {
+		return make(object, 0, n)
+	}
+	if a.used+n > len(a.fields) {
+		// What was given out goes on living in the old memory.
+		a.fields, a.used = make([]field, max(256, n)), 0
+	}
+	o := object(a.fields[a.used : a.used : a.used+n])
+	a.used += n
+	return o
+}
+
+// reset forgets everything that was given out, and the strings in it.
+func (a *arena) reset() {
+	clear(a.fields[:a.used])
+	a.used = 0
+}
+
 // build turns a record into an entry. Records are passed by value; it panics on a
 // pointer to one, which is a mistake in the caller's code and not in its input.
-func build(s source, r *Redactor, record Record, at time.Time, b bounds) entry {
+func build(s source, r *Redactor, record Record, at time.Time, b bounds) *entry {
+	key := foldKey(record)
+	space, _ := s.pools.arenas.Get().(*arena)
+	if space == nil {
+		space = &arena{}
+	}
+	defer s.pools.arenas.Put(space)
+	defer space.reset()
+	s.arena = space
+	switch record.(type) {
+	case RunEnd, Wipe:
+		s.arena = nil // what is kept is on the heap
+	default:
+		if key != "" {
+			s.arena = nil
+		}
+	}
+
 	var h header
 	var root object
-	e := entry{at: at}
+	e, _ := s.pools.entries.Get().(*entry)
+	if e == nil {
+		e = &entry{}
+	}
+	e.at = at
 	switch record := record.(type) {
 	case RunStart:
 		h, root = s.runStart(record, at)
@@ -56,9 +128,12 @@ func build(s source, r *Redactor, record Record, at time.Time, b bounds) entry {
 		panic(fmt.Sprintf("audit: record of unknown type %T", record))
 	}
 	e.typeUID = h.typeUID()
-	e.foldKey = foldKey(record)
+	e.foldKey = key
 	e.size = clean(&root, r, b)
-	e.root = root
+	if s.arena == nil {
+		e.root = root
+	}
+	e.event.object(root)
 	return e
 }
 
@@ -68,27 +143,27 @@ func foldKey(record Record) string {
 	switch r := record.(type) {
 	case Exec:
 		if r.Outcome == Blocked {
-			return key("exec", r.Process, append([]string{r.Rule, r.Reason}, r.Process.Argv...)...)
+			return digestKey("exec", r.Process, append([]string{r.Rule, r.Reason}, r.Process.Argv...)...)
 		}
 	case Connect:
 		if r.Outcome == Blocked {
-			return key("connect", r.Process, r.Network, r.Name, r.Addr, strconv.Itoa(int(r.Port)), r.SNI, r.Rule, r.Reason)
+			return digestKey("connect", r.Process, r.Network, r.Name, r.Addr, strconv.Itoa(int(r.Port)), r.SNI, r.Rule, r.Reason)
 		}
 	case DNS:
 		if r.Outcome == Blocked {
-			return key("dns", r.Process, r.Name, r.Type, r.RCode, r.Rule, r.Reason)
+			return digestKey("dns", r.Process, r.Name, r.Type, r.RCode, r.Rule, r.Reason)
 		}
 	case Finding:
 		if r.Outcome == Blocked {
-			return key("finding", r.Process, r.Title, r.Detail, r.Severity, r.Rule)
+			return digestKey("finding", r.Process, r.Title, r.Detail, r.Severity, r.Rule)
 		}
 	}
 	return ""
 }
 
-// key hashes parts with their lengths, so that no two lists of parts give the same
+// digestKey hashes parts with their lengths, so that no two lists of parts give the same
 // and a key is small whatever the jail put into it.
-func key(class string, p Process, parts ...string) string {
+func digestKey(class string, p Process, parts ...string) string {
 	b := make([]byte, 0, 128)
 	b = append(b, class...)
 	b = strconv.AppendInt(append(b, ' '), int64(p.PID), 10)

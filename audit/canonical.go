@@ -12,51 +12,57 @@ import (
 // writes numbers as IEEE 754 doubles, which have 53 bits.
 const maxExact = 1<<53 - 1
 
-// appendObject writes members in the form of RFC 8785 (JCS): no white space, keys
-// in the order of their UTF-16 code units. Strings must be valid UTF-8 and numbers
-// within maxExact: clean sees to both. It returns the place where the fingerprint
-// belongs, or at unchanged.
-func (l *link) appendObject(b []byte, members []field, at int) ([]byte, int) {
-	var space [64]int32
-	b = append(b, '{')
-	for n, i := range order(members, space[:0]) {
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = appendString(b, members[i].key)
-		b = append(b, ':')
-		b, at = l.appendNode(b, &members[i].node, at)
-	}
-	return append(b, '}'), at
+// A hole is a place in an encoded event for what is known only when the event is
+// numbered.
+type hole struct {
+	at   int
+	kind kind // kindUID, kindSequence or kindAttestation
 }
 
-func (l *link) appendNode(b []byte, n *node, at int) ([]byte, int) {
+// An encoded event is canonical JSON with holes.
+type encoded struct {
+	raw   []byte
+	holes []hole
+}
+
+// object writes members in the form of RFC 8785 (JCS): no white space, keys in the
+// order of their UTF-16 code units. Strings must be valid UTF-8 and numbers within
+// maxExact: clean sees to both.
+func (e *encoded) object(members []field) {
+	var space [64]int32
+	e.raw = append(e.raw, '{')
+	for n, i := range order(members, space[:0]) {
+		if n > 0 {
+			e.raw = append(e.raw, ',')
+		}
+		e.raw = appendString(e.raw, members[i].key)
+		e.raw = append(e.raw, ':')
+		e.node(&members[i].node)
+	}
+	e.raw = append(e.raw, '}')
+}
+
+func (e *encoded) node(n *node) {
 	switch n.kind {
 	case kindNumber:
-		return strconv.AppendInt(b, n.num, 10), at
+		e.raw = strconv.AppendInt(e.raw, n.num, 10)
 	case kindFlag:
-		return strconv.AppendBool(b, n.num != 0), at
+		e.raw = strconv.AppendBool(e.raw, n.num != 0)
 	case kindObject:
-		return l.appendObject(b, n.sub, at)
+		e.object(n.sub)
 	case kindList:
-		b = append(b, '[')
+		e.raw = append(e.raw, '[')
 		for i := range n.sub {
 			if i > 0 {
-				b = append(b, ',')
+				e.raw = append(e.raw, ',')
 			}
-			b, at = l.appendNode(b, &n.sub[i].node, at)
+			e.node(&n.sub[i].node)
 		}
-		return append(b, ']'), at
-	case kindUID:
-		b = append(b, '"')
-		b = appendUID(b, l.runID, l.sequence)
-		return append(b, '"'), at
-	case kindSequence:
-		return strconv.AppendInt(b, l.sequence, 10), at
-	case kindAttestation:
-		return l.appendAttestation(b)
+		e.raw = append(e.raw, ']')
+	case kindUID, kindSequence, kindAttestation:
+		e.holes = append(e.holes, hole{len(e.raw), n.kind})
 	default:
-		return appendString(b, n.str), at
+		e.raw = appendString(e.raw, n.str)
 	}
 }
 

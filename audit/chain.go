@@ -9,14 +9,13 @@ import (
 // authority names who attests: the product, not a person.
 const authority = "agentjail"
 
-// fingerprintSize is the length of a SHA-256 digest in hex.
-const fingerprintSize = 2 * sha256.Size
-
 // The text around a fingerprint, in canonical form. The ids are those of OCSF's
 // fingerprint object: 3 is SHA-256, 1 is hex, 2 is JCS.
 const (
 	fingerprintOpen  = `"fingerprint":{"algorithm":"SHA-256","algorithm_id":3,"encoding":"Hex","encoding_id":1,"serialization":"JCS","serialization_id":2,"value":"`
 	fingerprintClose = `"}`
+
+	fingerprintLength = len(","+fingerprintOpen) + 2*sha256.Size + len(fingerprintClose)
 )
 
 // A link is the end of a chain: what the next event refers to.
@@ -28,28 +27,42 @@ type link struct {
 }
 
 // appendEvent writes the next event of a chain, with its fingerprint and a
-// newline, and moves the link on. scratch is reused between calls.
+// newline, and moves the link on.
 //
-// The event is written once without its fingerprint, hashed, and the fingerprint
-// set in: the bytes that are hashed are the canonical form of the event without it.
-func (l *link) appendEvent(b, scratch []byte, root object, typeUID int64) (line, used []byte) {
+// The event is written without its fingerprint, hashed, and the fingerprint set
+// in: the bytes that are hashed are the canonical form of the event without it.
+func (l *link) appendEvent(b []byte, e encoded, typeUID int64) []byte {
 	l.sequence++
-	body, at := l.appendObject(scratch[:0], root, 0)
-	sum := sha256.Sum256(body)
-	var digest [fingerprintSize]byte
-	hex.Encode(digest[:], sum[:])
+	start, done, place := len(b), 0, 0
+	for _, h := range e.holes {
+		b = append(b, e.raw[done:h.at]...)
+		done = h.at
+		switch h.kind {
+		case kindUID:
+			b = append(b, '"')
+			b = appendUID(b, l.runID, l.sequence)
+			b = append(b, '"')
+		case kindSequence:
+			b = strconv.AppendInt(b, l.sequence, 10)
+		case kindAttestation:
+			b, place = l.appendAttestation(b)
+		}
+	}
+	b = append(b, e.raw[done:]...)
+	sum := sha256.Sum256(b[start:])
 
-	b = append(b, body[:at]...)
-	b = append(b, ',')
-	b = append(b, fingerprintOpen...)
-	b = append(b, digest[:]...)
-	b = append(b, fingerprintClose...)
-	b = append(b, body[at:]...)
-	b = append(b, '\n')
+	var space [fingerprintLength]byte
+	f := append(space[:0], ","+fingerprintOpen...)
+	f = hex.AppendEncode(f, sum[:])
+	l.fingerprint = string(f[len(","+fingerprintOpen):])
+	f = append(f, fingerprintClose...)
 
-	l.fingerprint = string(digest[:])
+	end := len(b)
+	b = append(b, f...)
+	copy(b[place+len(f):], b[place:end])
+	copy(b[place:], f)
 	l.typeUID = typeUID
-	return b, body
+	return append(b, '\n')
 }
 
 // appendAttestation writes attestation_list without the fingerprint and says

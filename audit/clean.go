@@ -32,6 +32,7 @@ type cleaner struct {
 	redactor *Redactor
 	bounds   bounds
 	path     []string
+	space    [8]string // of path
 
 	size     int // bytes of text kept
 	redacted int
@@ -45,6 +46,7 @@ type cleaner struct {
 // clean works in place and returns the size of the text that is left.
 func clean(root *object, r *Redactor, b bounds) int {
 	c := cleaner{redactor: r, bounds: b}
+	c.path = c.space[:0]
 	c.members(*root)
 	c.note(root)
 	return c.size

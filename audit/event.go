@@ -106,11 +106,14 @@ type source struct {
 	profiles []field
 	device   object
 	session  object
+
+	pools *pools
+	arena *arena // of the event that is being built; nil: the heap
 }
 
 // newSource cleans what it is given, since no event does it again.
 func newSource(runID, version string, r *Redactor) source {
-	s := source{runID: runID}
+	s := source{runID: runID, pools: &pools{}}
 	s.product.own("name", "agentjail")
 	s.product.own("vendor_name", "agentjail")
 	s.product.text("version", version)
@@ -146,7 +149,7 @@ func (h header) typeUID() int64 { return h.class.uid*100 + h.activity.id }
 // Members are added in the order of their keys as far as they are known here: the
 // fewer are out of order, the less there is to sort.
 func (s source) root(h header, body, unmapped object) object {
-	o := make(object, 0, len(body)+26)
+	o := s.arena.object(len(body) + 28)
 	o.own("action", h.verdict.action.name)
 	o.number("action_id", h.verdict.action.id)
 	o.number("activity_id", h.activity.id)
@@ -162,7 +165,7 @@ func (s source) root(h header, body, unmapped object) object {
 	o.text("message", h.message)
 	o.object("metadata", s.metadata())
 	if h.rule != "" {
-		policy := make(object, 0, 2)
+		policy := s.arena.object(2)
 		policy.flag("is_applied", true)
 		policy.text("uid", h.rule)
 		o.object("policy", policy)
@@ -182,7 +185,7 @@ func (s source) root(h header, body, unmapped object) object {
 }
 
 func (s source) metadata() object {
-	m := make(object, 0, 7) // and is_truncated
+	m := s.arena.object(7) // and is_truncated
 	m.own("correlation_uid", s.runID)
 	m.object("product", s.product)
 	return append(m,
@@ -212,7 +215,7 @@ func fold(root *object, count int64, first, last time.Time) {
 // actor names the process that did something, or where that is unknown the run
 // that it was in.
 func (s source) actor(o *object, p Process) {
-	actor := make(object, 0, 1)
+	actor := s.arena.object(1)
 	if process := s.process(p); len(process) > 0 {
 		actor.object("process", process)
 	} else {
@@ -226,11 +229,11 @@ func (s source) process(p Process) object {
 	if p.PID == 0 && p.Name == "" && p.Path == "" && len(p.Argv) == 0 {
 		return nil
 	}
-	o := make(object, 0, 9)
+	o := s.arena.object(9)
 	o.text("cmd_line", commandLine(p.Argv))
 	o.text("name", p.Name)
 	if p.Parent != 0 {
-		parent := make(object, 0, 1)
+		parent := s.arena.object(1)
 		parent.number("pid", int64(p.Parent))
 		o.object("parent_process", parent)
 	}
@@ -242,7 +245,7 @@ func (s source) process(p Process) object {
 	}
 	o.text("working_directory", p.Cwd)
 	if len(p.Argv) > 0 {
-		attributes := make(object, 0, 1)
+		attributes := s.arena.object(1)
 		attributes.texts("argv", p.Argv)
 		o.object("xattributes", attributes)
 	}

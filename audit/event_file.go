@@ -16,7 +16,7 @@ func (s source) file(r File, at time.Time) (header, object) {
 		message:  cmp.Or(r.Type, "file") + " " + r.Path + " " + string(r.Op),
 		at:       at,
 	}
-	body := make(object, 0, 4)
+	body := s.arena.object(4)
 	s.actor(&body, Process{})
 	body.object("device", s.device)
 	switch r.Op {
@@ -33,12 +33,12 @@ func (s source) file(r File, at time.Time) (header, object) {
 	}
 	if r.Op == FileRenamed {
 		h.message = cmp.Or(r.Type, "file") + " " + r.OldPath + " renamed to " + r.Path
-		old := make(object, 0, 4)
+		old := s.arena.object(4)
 		fileName(&old, r.OldPath, r.Type)
 		body.object("file", old)
-		body.object("file_result", fileState(r))
+		body.object("file_result", s.fileState(r))
 	} else {
-		body.object("file", fileState(r))
+		body.object("file", s.fileState(r))
 	}
 
 	var u object
@@ -48,21 +48,21 @@ func (s source) file(r File, at time.Time) (header, object) {
 	return h, s.root(h, body, u)
 }
 
-func fileState(r File) object {
-	o := make(object, 0, 7)
+func (s source) fileState(r File) object {
+	o := s.arena.object(7)
 	fileName(&o, r.Path, r.Type)
 	if r.Op == FileDeleted {
 		return o
 	}
 	if r.SHA256 != "" {
-		hash := make(object, 0, 3)
+		hash := s.arena.object(3)
 		hash.own("algorithm", "SHA-256")
 		hash.number("algorithm_id", 3)
 		hash.text("value", r.SHA256)
 		o.objects("hashes", []object{hash})
 	}
 	o.number("size", r.Size)
-	attributes := make(object, 0, 1)
+	attributes := s.arena.object(1)
 	attributes.own("mode", fmt.Sprintf("%04o", r.Mode))
 	o.object("xattributes", attributes)
 	return o

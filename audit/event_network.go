@@ -28,20 +28,20 @@ func (s source) connect(r Connect, at time.Time) (header, object) {
 		h.activity = activity{5, "Refuse"}
 	}
 
-	body := make(object, 0, 6)
+	body := s.arena.object(6)
 	var u object
 	s.actor(&body, r.Process)
 	body.text("app_protocol_name", r.Protocol)
-	body.object("connection_info", connection(r.Network, r.Addr, r.ID))
-	body.object("dst_endpoint", endpoint(&u, r.Name, r.Addr, r.Port))
+	body.object("connection_info", s.connection(r.Network, r.Addr, r.ID))
+	body.object("dst_endpoint", s.endpoint(&u, r.Name, r.Addr, r.Port))
 	if r.SrcPort != 0 {
-		src := make(object, 0, 2)
+		src := s.arena.object(2)
 		src.own("name", "jail")
 		src.number("port", int64(r.SrcPort))
 		body.object("src_endpoint", src)
 	}
 	if r.SNI != "" {
-		tls := make(object, 0, 2)
+		tls := s.arena.object(2)
 		tls.text("sni", r.SNI)
 		tls.own("version", "unknown") // required by the schema; a ClientHello only offers
 		body.object("tls", tls)
@@ -65,12 +65,12 @@ func (s source) connectClosed(r ConnectClosed, at time.Time) (header, object) {
 		reason: r.Error,
 		at:     at,
 	}
-	body := make(object, 0, 4)
+	body := s.arena.object(4)
 	var u object
 	s.actor(&body, Process{})
-	body.object("connection_info", connection("", r.Addr, r.ID))
-	body.object("dst_endpoint", endpoint(&u, r.Name, r.Addr, r.Port))
-	traffic := make(object, 0, 3)
+	body.object("connection_info", s.connection("", r.Addr, r.ID))
+	body.object("dst_endpoint", s.endpoint(&u, r.Name, r.Addr, r.Port))
+	traffic := s.arena.object(3)
 	traffic.number("bytes", r.BytesIn+r.BytesOut)
 	traffic.number("bytes_in", r.BytesIn)
 	traffic.number("bytes_out", r.BytesOut)
@@ -90,22 +90,22 @@ func (s source) dns(r DNS, at time.Time) (header, object) {
 		reason:   r.Reason,
 		at:       at,
 	}
-	body := make(object, 0, 6)
+	body := s.arena.object(6)
 	s.actor(&body, r.Process)
 	answers := make([]object, 0, len(r.Answers))
 	for _, answer := range r.Answers {
-		o := make(object, 0, 2)
+		o := s.arena.object(2)
 		o.text("rdata", answer)
 		o.text("type", r.Type)
 		answers = append(answers, o)
 	}
 	body.objects("answers", answers)
-	resolver := make(object, 0, 2)
+	resolver := s.arena.object(2)
 	resolver.own("name", "the jail's resolver")
 	resolver.number("port", 53)
 	body.object("dst_endpoint", resolver)
 
-	query := make(object, 0, 3)
+	query := s.arena.object(3)
 	query.own("class", "IN")
 	query.text("hostname", cmp.Or(r.Name, ".")) // an empty name is the root (RFC 1035 section 3.1)
 	query.text("type", r.Type)
@@ -139,8 +139,8 @@ func rcode(s string) caption {
 
 // endpoint is the other end as the jail named it. An address that is none is
 // kept under unmapped: the schema's ip attribute must be an address.
-func endpoint(u *object, name, addr string, port uint16) object {
-	o := make(object, 0, 3)
+func (s source) endpoint(u *object, name, addr string, port uint16) object {
+	o := s.arena.object(3)
 	o.text("hostname", name)
 	if _, err := netip.ParseAddr(addr); err == nil {
 		o.own("ip", addr)
@@ -157,8 +157,8 @@ func endpoint(u *object, name, addr string, port uint16) object {
 }
 
 // connection describes the transport. The numbers are IANA's protocol numbers.
-func connection(network, addr string, id uint64) object {
-	o := make(object, 0, 6)
+func (s source) connection(network, addr string, id uint64) object {
+	o := s.arena.object(6)
 	o.own("direction", "Outbound")
 	o.number("direction_id", 2)
 	o.text("protocol_name", network)

@@ -18,7 +18,7 @@ func (s source) exec(r Exec, at time.Time) (header, object) {
 		reason:   r.Reason,
 		at:       at,
 	}
-	body := make(object, 0, 5)
+	body := s.arena.object(5)
 	s.actor(&body, Process{PID: r.Process.Parent}) // exec is asked for by the process that the parent forked
 	body.object("device", s.device)
 	body.own("launch_type", "Exec")
@@ -50,7 +50,7 @@ func (s source) exit(r Exit, at time.Time) (header, object) {
 		message:  cmp.Or(r.Process.Name, "process") + pidText(r.Process) + " ended: " + how,
 		at:       at,
 	}
-	body := make(object, 0, 4)
+	body := s.arena.object(4)
 	s.actor(&body, r.Process)
 	body.object("device", s.device)
 	body.number("exit_code", int64(r.ExitCode))

@@ -9,7 +9,7 @@ const foldsMax = 1024
 
 // A repeat is a denial that was written and what followed it that was the same.
 type repeat struct {
-	entry       entry // the first one that was not written
+	entry       *entry // the first one that was not written
 	count       int64
 	first, last time.Time
 }
@@ -22,7 +22,7 @@ type folds struct {
 }
 
 // add reports whether e is a repeat, which is counted and not to be written.
-func (f *folds) add(e entry) bool {
+func (f *folds) add(e *entry) bool {
 	if e.foldKey == "" {
 		return false
 	}
@@ -44,8 +44,8 @@ func (f *folds) add(e entry) bool {
 
 // take gives an entry for each denial that was repeated and forgets those that
 // were not; a flood that goes on stays known, and so gives one event a second.
-func (f *folds) take() []entry {
-	var entries []entry
+func (f *folds) take() []*entry {
+	var entries []*entry
 	order := f.order[:0]
 	for _, k := range f.order {
 		r := f.byKey[k]
@@ -56,6 +56,7 @@ func (f *folds) take() []entry {
 		e := r.entry
 		if r.count > 1 {
 			fold(&e.root, r.count, r.first, r.last)
+			e.encode()
 		}
 		entries = append(entries, e)
 		*r = repeat{}

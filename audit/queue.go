@@ -4,8 +4,8 @@ import "sync"
 
 // The queue holds at most this many entries and this much text, so that a flood
 // from the jail costs the jail time and not the supervisor memory. The writer
-// takes all of it at once, so at most twice this is in memory; an entry without
-// its text takes about 5 KiB.
+// takes all of it at once, so at most twice this is in memory; an entry takes about
+// 2 KiB beside its text, and a denial, which may be added to, 6 KiB.
 const (
 	queueEntries = 1024
 	queueText    = 4 << 20
@@ -15,7 +15,7 @@ const (
 type queue struct {
 	mu      sync.Mutex
 	room    sync.Cond // signalled when entries were taken
-	entries []entry
+	entries []*entry
 	text    int
 	closed  bool
 	wake    chan struct{} // one token: there is something to take
@@ -29,7 +29,7 @@ func newQueue() *queue {
 
 // put waits while the queue is full. It reports false, and the entry is gone,
 // only after close.
-func (q *queue) put(e entry) bool {
+func (q *queue) put(e *entry) bool {
 	q.mu.Lock()
 	for !q.closed && (len(q.entries) >= queueEntries || q.text >= queueText) {
 		q.room.Wait()
@@ -47,7 +47,7 @@ func (q *queue) put(e entry) bool {
 
 // take gives everything that is queued and takes an empty slice to go on with.
 // closed means that nothing will follow.
-func (q *queue) take(empty []entry) (entries []entry, closed bool) {
+func (q *queue) take(empty []*entry) (entries []*entry, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	entries, q.entries = q.entries, empty[:0]

@@ -147,7 +147,7 @@ func (w *Writer) Emit(r Record) {
 // returns Err. A run that can't be recorded must not begin: call it after RunStart.
 func (w *Writer) Flush() error {
 	reached := make(chan error, 1)
-	if !w.queue.put(entry{barrier: reached}) {
+	if !w.queue.put(&entry{barrier: reached}) {
 		<-w.done
 		return w.Err()
 	}
@@ -199,7 +199,7 @@ func (w *Writer) run() {
 	if tick == nil {
 		tick = timer.C
 	}
-	var batch []entry
+	var batch []*entry
 	for {
 		select {
 		case <-w.queue.wake:
@@ -211,7 +211,8 @@ func (w *Writer) run() {
 		batch, closed = w.queue.take(batch)
 		for i := range batch {
 			w.handle(batch[i])
-			batch[i] = entry{} // its text can go
+			w.source.pools.recycle(batch[i])
+			batch[i] = nil
 		}
 		w.log.commit()
 		if closed {
@@ -231,7 +232,7 @@ func (w *Writer) everySecond() {
 	w.log.sync()
 }
 
-func (w *Writer) handle(e entry) {
+func (w *Writer) handle(e *entry) {
 	if e.barrier != nil {
 		w.log.commit()
 		w.log.sync()
@@ -261,7 +262,7 @@ func (w *Writer) writeFolds() {
 }
 
 // write puts an event into the log, or counts it as lost.
-func (w *Writer) write(e entry) {
+func (w *Writer) write(e *entry) {
 	l := &w.log
 	if e.last {
 		l.commit() // so that what fails before it does not take it along
@@ -291,7 +292,7 @@ func (w *Writer) write(e entry) {
 }
 
 // rebuild makes one of the last events again within the tighter bounds.
-func (w *Writer) rebuild(e entry) entry {
+func (w *Writer) rebuild(e *entry) *entry {
 	return build(w.source, w.redactor, e.record, e.at, final())
 }
 

@@ -125,7 +125,7 @@ func TestConcurrentEmit(t *testing.T) {
 
 // The queue is bounded: while nobody takes, putting waits.
 func TestQueueIsBounded(t *testing.T) {
-	for name, e := range map[string]entry{"entries": {}, "text": {size: queueText / 4}} {
+	for name, e := range map[string]*entry{"entries": {}, "text": {size: queueText / 4}} {
 		q := newQueue()
 		const more = 10
 		var wg sync.WaitGroup
