@@ -147,7 +147,7 @@ func (s *session) artifacts(src ArtifactSource) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, writeFile(filepath.Join(s.info.Artifacts, "manifest.json"), func(w io.Writer) error {
+	return m, writeFile(filepath.Join(s.info.Artifacts, fileManifest), func(w io.Writer) error {
 		_, err := w.Write(append(data, '\n'))
 		return err
 	})

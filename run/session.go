@@ -107,6 +107,9 @@ func (s *session) check() error {
 	if err := checkCommand(s.opt.Argv); err != nil {
 		return err
 	}
+	if err := checkOutputs(s.opt, s.host.Cwd); err != nil {
+		return err
+	}
 	var err error
 	if s.terminal, err = wantTerminal(s.opt.TTY, s.host.Stdin, s.host.Stdout); err != nil {
 		return err

@@ -18,14 +18,15 @@ import (
 
 // Names of the files in a run's state folder.
 const (
-	fileInfo    = "run.json"
-	fileAudit   = "audit.jsonl"
-	fileChanges = "changes.json"
-	filePatch   = "changes.patch"
-	fileProfile = "profile.json"
-	dirKept     = "artifacts"
-	fileLock    = "lock"  // in the run's runtime and state folders; held while the run lives
-	dirUpper    = "upper" // an upper layer on disk; gone when the run ends
+	fileInfo     = "run.json"
+	fileAudit    = "audit.jsonl"
+	fileChanges  = "changes.json"
+	filePatch    = "changes.patch"
+	fileProfile  = "profile.json"
+	dirKept      = "artifacts"
+	fileManifest = "manifest.json" // in the artifacts folder
+	fileLock     = "lock"          // in the run's runtime and state folders; held while the run lives
+	dirUpper     = "upper"         // an upper layer on disk; gone when the run ends
 )
 
 // Info is what a run's state folder says of it (run.json), rewritten as it goes on.
