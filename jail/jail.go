@@ -117,7 +117,7 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 	if err := j.adopt(m, files, o.Sink); err != nil {
 		return nil, err
 	}
-	go j.listen(o.Sink)
+	go j.listen()
 	return j, nil
 }
 
@@ -244,7 +244,7 @@ func (j *Jail) Release() {
 }
 
 // listen takes PID 1's messages until it is gone.
-func (j *Jail) listen(sink audit.Sink) {
+func (j *Jail) listen() {
 	var failed error
 	for {
 		m, files, err := receive(j.control)
@@ -268,7 +268,7 @@ func (j *Jail) listen(sink audit.Sink) {
 			default:
 			}
 		case msgExited, msgEnded:
-			sink.Emit(j.notify.exit(m))
+			j.notify.exits.reaped(m)
 			if m.Type == msgEnded {
 				j.ended <- End{Status: unix.WaitStatus(m.Status), UserCPU: m.UserCPU, SysCPU: m.SysCPU, MaxRSS: m.MaxRSS, Err: failed}
 			}

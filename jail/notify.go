@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -58,23 +57,21 @@ const (
 type notifier struct {
 	file  *os.File
 	sink  audit.Sink
+	exits *exits
 	count atomic.Int64
 	done  chan struct{}
-
-	mu    sync.Mutex
-	procs map[int]audit.Process // by pid in the jail; what each last executed
 }
-
-// maxProcs bounds the table of what runs; the jail's pids are bounded too, but by
-// limits that a profile may leave out.
-const maxProcs = 65536
 
 func newNotifier(f *os.File, sink audit.Sink) (*notifier, error) {
 	// EINVAL before Linux 6.6: only slower.
 	if err := ioctl(f, ioctlNotifSetFlags, notifFdSyncWakeUp); err != nil && !errors.Is(err, unix.EINVAL) {
 		return nil, &LayerError{Layer: "seccomp", Err: fmt.Errorf("ioctl(SECCOMP_IOCTL_NOTIF_SET_FLAGS): %w", err)}
 	}
-	return &notifier{file: f, sink: sink, done: make(chan struct{}), procs: map[int]audit.Process{}}, nil
+	e, err := newExits(func(x audit.Exit) { sink.Emit(x) })
+	if err != nil {
+		return nil, err
+	}
+	return &notifier{file: f, sink: sink, exits: e, done: make(chan struct{})}, nil
 }
 
 func ioctl(f *os.File, req uintptr, arg uintptr) error {
@@ -109,14 +106,14 @@ func (n *notifier) serve() {
 		default:
 			return
 		}
-		rec, known := n.describe(&req)
+		rec, host, known := n.describe(&req)
 		if !n.valid(req.id) {
 			continue
 		}
 		if known {
 			n.count.Add(1)
-			n.remember(rec.Process)
 			n.sink.Emit(rec)
+			n.exits.add(host, rec.Process)
 		}
 		resp := seccompNotifResp{id: req.id, flags: respContinue}
 		// ENOENT: the caller was killed while we looked.
@@ -132,7 +129,7 @@ func (n *notifier) valid(id uint64) bool {
 // own memory and /proc, so it is hostile text: bounded, and never followed on the
 // host's side. known is false for a path that does not exist in the jail, since a
 // shell tries each folder of PATH.
-func (n *notifier) describe(req *seccompNotif) (rec audit.Exec, known bool) {
+func (n *notifier) describe(req *seccompNotif) (rec audit.Exec, host int, known bool) {
 	tid := int(req.pid)
 	rec.Outcome = audit.Allowed
 	pathArg, argvArg, dirfd := req.data.args[0], req.data.args[1], unix.AT_FDCWD
@@ -151,7 +148,7 @@ func (n *notifier) describe(req *seccompNotif) (rec audit.Exec, known bool) {
 		path, _ = os.Readlink(proc + "/fd/" + strconv.Itoa(dirfd))
 		known = true
 	case path == "":
-		return rec, false
+		return rec, 0, false
 	default:
 		known = existsInside(proc, rec.Process.Cwd, dirfd, path)
 		if !filepath.IsAbs(path) {
@@ -164,8 +161,8 @@ func (n *notifier) describe(req *seccompNotif) (rec audit.Exec, known bool) {
 	}
 	rec.Process.Path, rec.Process.Name = path, filepath.Base(path)
 	rec.Process.Argv, rec.ArgsCut, rec.ArgBytes = readArgv(tid, argvArg)
-	rec.Process.PID, rec.Process.Parent = n.pids(proc)
-	return rec, known
+	host, rec.Process.PID, rec.Process.Parent = pids(proc)
+	return rec, host, known && host != 0
 }
 
 // existsInside looks a path up in the caller's own root and mount namespace.
@@ -190,20 +187,21 @@ func existsInside(proc, cwd string, dirfd int, path string) bool {
 	return err != unix.ENOENT && err != unix.ENOTDIR
 }
 
-// pids reads the caller's process id and its parent's, as the jail numbers them.
-func (n *notifier) pids(proc string) (pid, parent int) {
+// pids reads the caller's process id, as the host and as the jail number it, and
+// its parent's in the jail.
+func pids(proc string) (host, pid, parent int) {
 	data, err := os.ReadFile(proc + "/status")
 	if err != nil {
-		return 0, 0
+		return 0, 0, 0
 	}
-	pid = lastField(data, "\nNStgid:")
+	host, pid = lastField(data, "\nTgid:"), lastField(data, "\nNStgid:")
 	// PPid is in our numbering; the parent's own status has it in the jail's.
-	if host := lastField(data, "\nPPid:"); host > 0 {
-		if pdata, err := os.ReadFile("/proc/" + strconv.Itoa(host) + "/status"); err == nil {
+	if ppid := lastField(data, "\nPPid:"); ppid > 0 {
+		if pdata, err := os.ReadFile("/proc/" + strconv.Itoa(ppid) + "/status"); err == nil {
 			parent = lastField(pdata, "\nNStgid:")
 		}
 	}
-	return pid, parent
+	return host, pid, parent
 }
 
 // lastField is the last number of a line of /proc/PID/status: of NStgid, the id in
@@ -228,41 +226,8 @@ func lastField(status []byte, key string) int {
 	return v
 }
 
-func (n *notifier) remember(p audit.Process) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.procs) < maxProcs {
-		p.Argv = nil
-		n.procs[p.PID] = p
-	}
+// close ends the record; the jail is dead by then.
+func (n *notifier) close() {
+	n.exits.close()
+	n.file.Close()
 }
-
-// exit makes the record of a process that PID 1 reaped.
-func (n *notifier) exit(m message) audit.Exit {
-	n.mu.Lock()
-	p, ok := n.procs[m.PID]
-	delete(n.procs, m.PID)
-	n.mu.Unlock()
-	if !ok {
-		p = audit.Process{PID: m.PID}
-	}
-	e := audit.Exit{Process: p, UserCPU: m.UserCPU, SysCPU: m.SysCPU, MaxRSS: m.MaxRSS}
-	ws := unix.WaitStatus(m.Status)
-	if ws.Signaled() {
-		e.Signal = unix.SignalName(ws.Signal())
-		e.ExitCode = 128 + int(ws.Signal())
-	} else {
-		e.ExitCode = ws.ExitStatus()
-	}
-	return e
-}
-
-// Process is what a pid of the jail last executed.
-func (n *notifier) process(pid int) (audit.Process, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p, ok := n.procs[pid]
-	return p, ok
-}
-
-func (n *notifier) close() { n.file.Close() }

@@ -157,12 +157,8 @@ func (s *shim) start() error {
 		add("pty", master)
 	}
 	if s.plan.Affinity > 0 {
-		var set unix.CPUSet
-		for cpu := range s.plan.Affinity {
-			set.Set(cpu)
-		}
 		// Inherited by the stage, which this thread clones.
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
+		if err := bindCPUs(s.plan.Affinity); err != nil {
 			return layerError("limits", fmt.Errorf("bind the jail to %d CPUs: %w", s.plan.Affinity, err), "")
 		}
 	}
@@ -329,6 +325,20 @@ func openPTY(uid, gid int) (master, slave *os.File, err error) {
 		return nil, nil, os.NewSyscallError("ioctl(TIOCSCTTY)", err)
 	}
 	return master, slave, nil
+}
+
+// bindCPUs keeps the first n of the CPUs that this thread may run on.
+func bindCPUs(n int) error {
+	var have, keep unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &have); err != nil {
+		return err
+	}
+	for cpu := 0; keep.Count() < min(n, have.Count()); cpu++ {
+		if have.IsSet(cpu) {
+			keep.Set(cpu)
+		}
+	}
+	return unix.SchedSetaffinity(0, &keep)
 }
 
 // relinquish empties PID 1's own capability sets on every thread: from here on it

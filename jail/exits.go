@@ -1,0 +1,230 @@
+package jail
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/audit"
+)
+
+// exits watches every process that executed something until it ends. PID 1 tells of
+// its own children with their usage; of all others the supervisor learns by pidfd,
+// whoever their parent is and whatever it does with their status.
+//
+// A pidfd is readable once the process has ended and hangs up once it was waited
+// for; from then on the kernel (Linux 6.15) tells the exit status by
+// PIDFD_GET_INFO. Older kernels tell it in /proc/PID/stat only, until the parent
+// has taken it; where that came first the status is not known (-1).
+type exits struct {
+	epoll *os.File
+	emit  func(audit.Exit)
+	done  chan struct{}
+
+	mu      sync.Mutex
+	watched map[int32]*watch // by descriptor
+	byPID   map[int]*watch   // by pid in the jail; the newest of that number
+	closed  bool
+}
+
+type watch struct {
+	fd      int32
+	host    int // pid on the host
+	process audit.Process
+	exit    audit.Exit // as far as it is known
+	due     time.Time  // when it is told even if PID 1 says nothing
+	told    bool
+}
+
+const (
+	// maxWatched bounds the descriptors that a jail can make us hold.
+	maxWatched = 8192
+	// patience is how long PID 1's own word is waited for: it has the usage.
+	patience = 20 * time.Millisecond
+)
+
+func newExits(emit func(audit.Exit)) (*exits, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	e := &exits{epoll: os.NewFile(uintptr(fd), "exits"), emit: emit, done: make(chan struct{}),
+		watched: map[int32]*watch{}, byPID: map[int]*watch{}}
+	go e.serve()
+	return e, nil
+}
+
+// add watches a process, or notes what it now executes.
+func (e *exits) add(host int, p audit.Process) {
+	p.Argv = nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.byPID[p.PID]; w != nil && w.host == host && !w.told {
+		w.process = p
+		return
+	}
+	if len(e.watched) >= maxWatched || e.closed {
+		return
+	}
+	fd, err := unix.PidfdOpen(host, 0)
+	if err != nil {
+		return // it has ended meanwhile
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+	if err := unix.EpollCtl(int(e.epoll.Fd()), unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		unix.Close(fd)
+		return
+	}
+	w := &watch{fd: int32(fd), host: host, process: p}
+	e.watched[w.fd], e.byPID[p.PID] = w, w
+}
+
+// reaped takes PID 1's word for one of its children.
+func (e *exits) reaped(m message) {
+	e.mu.Lock()
+	w := e.byPID[m.PID]
+	known := w != nil && !w.told
+	if known {
+		w.told = true
+		e.forget(w)
+	}
+	e.mu.Unlock()
+	if !known {
+		return // it never executed anything: nothing tells of its start either
+	}
+	x := audit.Exit{Process: w.process, UserCPU: m.UserCPU, SysCPU: m.SysCPU, MaxRSS: m.MaxRSS}
+	x.ExitCode, x.Signal = exitStatus(unix.WaitStatus(m.Status))
+	e.emit(x)
+}
+
+func exitStatus(ws unix.WaitStatus) (code int, signal string) {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), unix.SignalName(ws.Signal())
+	}
+	return ws.ExitStatus(), ""
+}
+
+// forget stops watching; the caller holds the lock.
+func (e *exits) forget(w *watch) {
+	if e.watched[w.fd] == w {
+		delete(e.watched, w.fd)
+		unix.Close(int(w.fd)) // which takes it out of the epoll set, too
+	}
+	if e.byPID[w.process.PID] == w {
+		delete(e.byPID, w.process.PID)
+	}
+}
+
+func (e *exits) serve() {
+	defer close(e.done)
+	events := make([]unix.EpollEvent, 64)
+	for {
+		n, err := unix.EpollWait(int(e.epoll.Fd()), events, e.timeout())
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return // closed
+		}
+		e.mu.Lock()
+		for _, ev := range events[:max(n, 0)] {
+			if w := e.watched[ev.Fd]; w != nil {
+				w.look()
+			}
+		}
+		due := e.due(time.Now())
+		over := e.closed && len(e.watched) == 0
+		e.mu.Unlock()
+		for _, x := range due {
+			e.emit(x)
+		}
+		if over {
+			return
+		}
+	}
+}
+
+// timeout is how long to wait for events, in milliseconds: until the next is due.
+func (e *exits) timeout() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return 1
+	}
+	for _, w := range e.watched {
+		if !w.due.IsZero() {
+			return int(patience / time.Millisecond)
+		}
+	}
+	return 200 // notices close
+}
+
+// look reads what can be known of a process that has ended.
+func (w *watch) look() {
+	if w.due.IsZero() {
+		w.due = time.Now().Add(patience)
+		w.exit = audit.Exit{Process: w.process, ExitCode: -1}
+		w.readStat()
+	}
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	if unix.IoctlPidfdInfo(int(w.fd), &info) == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0 {
+		w.exit.ExitCode, w.exit.Signal = exitStatus(unix.WaitStatus(info.Exit_code))
+	}
+}
+
+// readStat takes status and CPU time from /proc while the process is a zombie.
+func (w *watch) readStat() {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(w.host) + "/stat")
+	if err != nil {
+		return
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	const state, utime, stime, exitCode = 0, 11, 12, 49 // proc(5), counted from the state
+	if len(fields) <= exitCode || string(fields[state]) != "Z" {
+		return
+	}
+	number := func(i int) int64 {
+		n, err := strconv.ParseInt(string(fields[i]), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	w.exit.UserCPU, w.exit.SysCPU = time.Duration(number(utime))*clockTick, time.Duration(number(stime))*clockTick
+	w.exit.ExitCode, w.exit.Signal = exitStatus(unix.WaitStatus(number(exitCode)))
+}
+
+// due takes out what PID 1 has said nothing of in time; the caller holds the lock.
+func (e *exits) due(now time.Time) []audit.Exit {
+	var list []audit.Exit
+	for _, w := range e.watched {
+		if w.due.IsZero() || now.Before(w.due) {
+			continue
+		}
+		w.look() // it may have been waited for since
+		w.exit.Process = w.process
+		w.told = true
+		list = append(list, w.exit)
+		e.forget(w)
+	}
+	return list
+}
+
+// close waits until every end was told; the jail is dead by then.
+func (e *exits) close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	select {
+	case <-e.done:
+	case <-time.After(2 * time.Second): // a process that the kernel can't end (D state)
+	}
+	e.mu.Lock()
+	for _, w := range e.watched {
+		e.forget(w)
+	}
+	e.mu.Unlock()
+	e.epoll.Close()
+}
