@@ -78,14 +78,17 @@ func containerConfig(p *Plan) *configs.Config {
 	)
 	n := 0
 	for _, m := range p.Mounts {
-		if m.IDMap == nil || p.Rootless {
+		if !p.needsStaging(m) {
 			continue
 		}
-		c.Mounts = append(c.Mounts, &configs.Mount{Device: "bind", Source: m.Source, Destination: staged(n), Flags: unix.MS_BIND | unix.MS_REC,
-			IDMapping: &configs.MountIDMapping{
+		bind := &configs.Mount{Device: "bind", Source: m.Source, Destination: staged(n), Flags: unix.MS_BIND | unix.MS_REC}
+		if m.IDMap != nil {
+			bind.IDMapping = &configs.MountIDMapping{
 				UIDMappings: swapMap(m.IDMap.UID, p.IDs.HostUID, p.IDs.AgentUID),
 				GIDMappings: swapMap(m.IDMap.GID, p.IDs.HostGID, p.IDs.AgentGID),
-			}})
+			}
+		}
+		c.Mounts = append(c.Mounts, bind)
 		n++
 	}
 	return c

@@ -23,6 +23,7 @@ import (
 // has taken it; where that came first the status is not known (-1).
 type exits struct {
 	epoll *os.File
+	wake  *os.File // an eventfd, to end a wait
 	emit  func(audit.Exit)
 	done  chan struct{}
 
@@ -53,8 +54,20 @@ func newExits(emit func(audit.Exit)) (*exits, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	e := &exits{epoll: os.NewFile(uintptr(fd), "exits"), emit: emit, done: make(chan struct{}),
+	epoll := os.NewFile(uintptr(fd), "exits")
+	wfd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		epoll.Close()
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wfd)}
+	e := &exits{epoll: epoll, wake: os.NewFile(uintptr(wfd), "exits-wake"), emit: emit, done: make(chan struct{}),
 		watched: map[int32]*watch{}, byPID: map[int]*watch{}}
+	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wfd, &ev); err != nil {
+		epoll.Close()
+		e.wake.Close()
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
 	go e.serve()
 	return e, nil
 }
@@ -136,7 +149,11 @@ func (e *exits) serve() {
 		}
 		due := e.due(time.Now())
 		over := e.closed && len(e.watched) == 0
+		waiting := e.closed && !over
 		e.mu.Unlock()
+		if waiting {
+			time.Sleep(time.Millisecond) // for the last ends; the wait itself returns at once
+		}
 		for _, x := range due {
 			e.emit(x)
 		}
@@ -150,15 +167,12 @@ func (e *exits) serve() {
 func (e *exits) timeout() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
-		return 1
-	}
 	for _, w := range e.watched {
 		if !w.due.IsZero() {
-			return int(patience / time.Millisecond)
+			return max(int(time.Until(w.due)/time.Millisecond), 1)
 		}
 	}
-	return 200 // notices close
+	return -1
 }
 
 // look reads what can be known of a process that has ended.
@@ -200,7 +214,8 @@ func (w *watch) readStat() {
 func (e *exits) due(now time.Time) []audit.Exit {
 	var list []audit.Exit
 	for _, w := range e.watched {
-		if w.due.IsZero() || now.Before(w.due) {
+		// Once the jail is dead PID 1 says nothing any more.
+		if w.due.IsZero() || now.Before(w.due) && !e.closed {
 			continue
 		}
 		w.look() // it may have been waited for since
@@ -217,6 +232,8 @@ func (e *exits) close() {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
+	// It stays readable: every wait from here on ends at once.
+	_, _ = unix.Write(int(e.wake.Fd()), []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	select {
 	case <-e.done:
 	case <-time.After(2 * time.Second): // a process that the kernel can't end (D state)
@@ -227,4 +244,5 @@ func (e *exits) close() {
 	}
 	e.mu.Unlock()
 	e.epoll.Close()
+	e.wake.Close()
 }

@@ -30,8 +30,10 @@ type Place struct {
 	Dir   bool   `json:"dir"`
 	Perm  uint32 `json:"perm"`
 	Owner Owner  `json:"owner"`
-	Dev   uint64 `json:"dev"`
-	Ino   uint64 `json:"ino"`
+	// Other users of the host can't read it, or can't come to it.
+	Private bool   `json:"private,omitempty"`
+	Dev     uint64 `json:"dev"`
+	Ino     uint64 `json:"ino"`
 }
 
 // maxExpansion bounds what one pattern may stand for: each is a mount.
@@ -122,6 +124,7 @@ func resolve(path string) (Place, error) {
 			return place, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
+			place.Private = place.Private || info.Mode().Perm()&0o001 == 0 && (info.IsDir() || len(rest) > 0)
 			real = next
 			continue
 		}
@@ -145,6 +148,7 @@ func resolve(path string) (Place, error) {
 	}
 	place.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
 	place.Perm = st.Mode & 0o7777
+	place.Private = place.Private || st.Mode&0o004 == 0
 	place.Owner = Owner{UID: st.Uid, GID: st.Gid}
 	place.Dev, place.Ino = uint64(st.Dev), st.Ino //nolint:unconvert // Dev is 32 bits wide elsewhere
 	return place, nil

@@ -83,8 +83,11 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 	// jail's user is another one.
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
-	if err := makeRootfs(p, o.CABundle); err != nil {
+	if err := makeScratch(p.Scratch); err != nil {
 		return nil, layerError("file view", err, "")
+	}
+	if err := makeRootfs(p, o.CABundle); err != nil {
+		return nil, errors.Join(layerError("file view", err, ""), removeScratch(p.Scratch))
 	}
 	if err := <-compiled; err != nil {
 		return nil, layerError("seccomp", err, "")
@@ -298,6 +301,21 @@ func (j *Jail) InitPID() int { return j.initPID }
 // Started says whether the agent was let run.
 func (j *Jail) Started() bool { return j.released.Load() }
 
+// Cgroups are the folders of the jail's cgroup, one a hierarchy; none without one.
+func (j *Jail) Cgroups() []string {
+	state, err := j.container.State()
+	if err != nil {
+		return nil
+	}
+	var paths []string
+	for _, p := range state.CgroupPaths {
+		if strings.Contains(p, j.plan.ID) { // only what is this run's own
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
 // Execs is how many execs were recorded.
 func (j *Jail) Execs() int64 {
 	if j.notify == nil {
@@ -337,7 +355,7 @@ func (j *Jail) Close() error {
 		if j.PTY != nil {
 			j.PTY.Close()
 		}
-		err = errors.Join(err, os.RemoveAll(j.plan.Rootfs))
+		err = errors.Join(err, removeScratch(j.plan.Scratch))
 	})
 	return err
 }

@@ -57,10 +57,10 @@ type LandlockPlan struct {
 
 // LandlockRule grants rights below a path of the jail.
 type LandlockRule struct {
-	Path     string `json:"path"`
-	Rights   uint64 `json:"rights"`
-	File     bool   `json:"file,omitempty"`     // the path is no folder
-	Origin   string `json:"origin,omitempty"`
+	Path   string `json:"path"`
+	Rights uint64 `json:"rights"`
+	File   bool   `json:"file,omitempty"` // the path is no folder
+	Origin string `json:"origin,omitempty"`
 }
 
 // planLandlock takes every right that the kernel's ABI has.

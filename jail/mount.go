@@ -18,8 +18,8 @@ const (
 	hostTree = setupDir + "/host" // the host's whole tree
 )
 
-// staged is where libcontainer mounts the n-th idmapped bind: only a process with
-// privilege over the file system's own user namespace may make one, so PID 1 can't.
+// staged is where libcontainer mounts the n-th bind that PID 1 can't make by itself
+// (Plan.needsStaging).
 func staged(n int) string { return setupDir + "/" + strconv.Itoa(n) }
 
 // buildView executes the plan's mounts, in order. It runs in PID 1, after the pivot
@@ -42,7 +42,7 @@ func buildView(p *Plan) error {
 			continue // libcontainer's
 		}
 		stage := ""
-		if m.IDMap != nil && !p.Rootless {
+		if p.needsStaging(m) {
 			stage = staged(idmapped)
 			idmapped++
 		}
@@ -222,7 +222,7 @@ func dropSetup(p *Plan) error {
 	dirs := []string{hostTree}
 	n := 0
 	for _, m := range p.Mounts {
-		if m.IDMap != nil && !p.Rootless {
+		if p.needsStaging(m) {
 			dirs = append(dirs, staged(n))
 			n++
 		}

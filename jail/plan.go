@@ -22,7 +22,8 @@ const (
 type Plan struct {
 	ID        string          `json:"id"`
 	Rootless  bool            `json:"rootless"`
-	Rootfs    string          `json:"rootfs"`    // scratch folder that becomes the jail's root
+	Scratch   string          `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
+	Rootfs    string          `json:"rootfs"`    // becomes the jail's root
 	Container string          `json:"container"` // libcontainer's state folder
 	Hostname  string          `json:"hostname"`
 	IDs       IDPlan          `json:"ids"`
@@ -80,7 +81,8 @@ type Mount struct {
 	Target   string    `json:"target"`
 	Writable bool      `json:"writable,omitempty"`
 	Options  string    `json:"options,omitempty"`
-	IDMap    *Owner    `json:"idmap,omitempty"` // its owner on the host becomes the agent
+	IDMap    *Owner    `json:"idmap,omitempty"`   // its owner on the host becomes the agent
+	Private  bool      `json:"private,omitempty"` // other users of the host can't come to the source
 	// What was found at Source when the plan was made; PID 1 compares it with what
 	// lies at Target, so that a symlink swapped in between is found
 	// (CVE-2021-30465, CVE-2024-45310).
@@ -89,6 +91,13 @@ type Mount struct {
 	Rdev   uint64 `json:"rdev,omitempty"` // of a device
 	File   bool   `json:"file,omitempty"` // the target is no folder
 	Origin string `json:"origin,omitempty"`
+}
+
+// needsStaging says whether libcontainer must mount a bind for PID 1 to take it from:
+// with real privilege PID 1 is another user of the host than the caller, and can
+// neither idmap a mount nor open what other users are shut out of.
+func (p *Plan) needsStaging(m Mount) bool {
+	return !p.Rootless && m.Kind == MountBind && (m.IDMap != nil || m.Private)
 }
 
 // Owner is a uid and gid of the host.
@@ -134,7 +143,7 @@ type Rlimit struct {
 // CgroupPlan is what the jail's cgroup limits; zero is no limit.
 type CgroupPlan struct {
 	Name      string `json:"name"`
-	Memory    int64  `json:"memory,omitempty"`    // bytes; swap is off
+	Memory    int64  `json:"memory,omitempty"` // bytes; swap is off
 	MilliCPUs int64  `json:"milli_cpus,omitempty"`
 	Processes int64  `json:"processes,omitempty"`
 	Systemd   bool   `json:"systemd,omitempty"` // a transient scope of the user's systemd
@@ -170,8 +179,9 @@ func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, erro
 	p := &Plan{
 		ID:        r.ID,
 		Rootless:  !f.Privileged,
-		Rootfs:    filepath.Join(r.RuntimeDir, "rootfs"),
-		Container: filepath.Join(r.RuntimeDir, "container"),
+		Scratch:   filepath.Join(r.RuntimeDir, "jail"),
+		Rootfs:    filepath.Join(r.RuntimeDir, "jail", "rootfs"),
+		Container: filepath.Join(r.RuntimeDir, "jail", "container"),
 		Hostname:  "agentjail",
 		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
 		Network:   r.Network,

@@ -43,7 +43,7 @@ func makeRootfs(p *Plan, cabundle string) error {
 	}
 	idmapped := 0
 	for _, m := range p.Mounts {
-		if m.IDMap != nil && !p.Rootless {
+		if p.needsStaging(m) {
 			r.folder(staged(idmapped))
 			idmapped++
 		}
@@ -61,7 +61,7 @@ func makeRootfs(p *Plan, cabundle string) error {
 		r.file(f.Path, f.Content, f.Mode)
 	}
 	if cabundle != "" && r.err == nil {
-		r.err = os.WriteFile(filepath.Join(filepath.Dir(p.Rootfs), "ca-certificates.crt"), []byte(cabundle), 0o644)
+		r.err = os.WriteFile(filepath.Join(p.Scratch, "ca-certificates.crt"), []byte(cabundle), 0o644)
 	}
 	return r.err
 }

@@ -84,9 +84,9 @@ type shim struct {
 	control *os.File
 	hooks   Hooks
 	plan    *Plan
-	agent   int      // pid
-	reports *os.File // the stage's, closed by a good exec
-	tty     *os.File // the pty's other end, kept so that stops can be answered
+	agent   int           // pid
+	reports *os.File      // the stage's, closed by a good exec
+	tty     *os.File      // the pty's other end, kept so that stops can be answered
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
 
 	// For capset on every thread; fields, since a stack may move meanwhile.
@@ -362,6 +362,11 @@ func (s *shim) relinquish() error {
 	}
 	if caps, err := effectiveCaps(); err != nil || caps != 0 {
 		return &LayerError{Layer: "capabilities", Err: fmt.Errorf("PID 1 still holds %#x", caps)}
+	}
+	// Without privilege the agent has our kernel uid, and our /proc folder would be
+	// its own: /proc/1/fd could be listed. Not dumpable, it is root's (proc_pid(5)).
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return &LayerError{Layer: "user namespace", Err: fmt.Errorf("close PID 1's /proc folder: %w", err)}
 	}
 	return nil
 }

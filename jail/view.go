@@ -173,8 +173,11 @@ func (v *view) paths(f profiles.Files) error {
 		}
 		mounted[g.place.Real] = max(mounted[g.place.Real], g.access)
 		m := Mount{Kind: MountBind, Source: g.place.Real, Target: g.place.Real, Writable: g.access == accessWrite,
-			Dev: g.place.Dev, Ino: g.place.Ino, File: !g.place.Dir, Origin: g.origin}
-		if m.Writable && v.features.Privileged {
+			Dev: g.place.Dev, Ino: g.place.Ino, File: !g.place.Dir, Private: g.place.Private, Origin: g.origin}
+		// A grant means that the agent can use what it names, also where the host lets
+		// only the owner: what the caller gives away shows up as the agent's own, as it
+		// does without real privilege.
+		if v.features.Privileged && (m.Writable || m.Private) {
 			m.IDMap = &g.place.Owner
 		}
 		v.mount(m)
@@ -233,7 +236,7 @@ func (v *view) generated(r Request) {
 	if r.CABundle != "" {
 		// Written beside the root and bound over the host's bundle, which lies in a
 		// read-only mount of the host's /etc/ssl/certs.
-		src := filepath.Join(filepath.Dir(v.plan.Rootfs), "ca-certificates.crt")
+		src := filepath.Join(v.plan.Scratch, "ca-certificates.crt")
 		v.mount(Mount{Kind: MountBind, Source: src, Target: CABundlePath, File: true})
 	}
 }
@@ -269,7 +272,7 @@ func (v *view) workspace(w profiles.Workspace, r Request) error {
 		}
 		if wp.Upper == profiles.UpperDisk {
 			wp.Disk = filepath.Join(r.StateDir, "upper")
-			v.mount(Mount{Kind: MountBind, Source: wp.Disk, Target: layersDir + "/disk", Writable: true})
+			v.mount(Mount{Kind: MountBind, Source: wp.Disk, Target: layersDir + "/disk", Writable: true, Private: true})
 		}
 		v.mount(bind)
 	case profiles.ModeDirect:

@@ -44,7 +44,7 @@ func (s *session) finish(end ending, err error) error {
 	}
 	s.trace.done("wipe")
 	s.wiped.Removed = append(s.wiped.Removed, s.runtime)
-	gone, left := leftovers(s.runtime, s.id)
+	gone, left := leftovers(s.runtime, s.cgroups)
 	s.wiped.Gone, s.wiped.Left = gone, append(s.wiped.Left, left...)
 	s.sink.Emit(s.wiped)
 	counts := s.sink.totals()

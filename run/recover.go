@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 )
 
-// fileState, in a run's runtime folder, is the path of its state folder.
-const fileState = "state"
+// Files in a run's runtime folder: the path of its state folder, and its cgroups'.
+const (
+	fileState   = "state"
+	fileCgroups = "cgroups"
+)
 
 // startLock is held shared while a run makes its folder and takes its own lock,
 // and exclusively by recovery: so recovery never sees a folder whose run has not
@@ -105,11 +108,15 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 }
 
 func removeRuntime(d Dirs, dir string) error {
-	// The container's state names its cgroups; destroying it removes them. Without a
-	// state nothing was made.
-	if c, err := libcontainer.Load(dir, "container"); err == nil {
-		if err := c.Destroy(); err != nil {
-			return err
+	// Its processes are gone, so its cgroups are empty.
+	if data, err := os.ReadFile(filepath.Join(dir, fileCgroups)); err == nil {
+		for _, path := range strings.Fields(string(data)) {
+			if !strings.HasPrefix(path, "/sys/fs/cgroup/") || !strings.Contains(filepath.Base(path), "agentjail") {
+				continue // not one that we make
+			}
+			if err := cgroups.RemovePath(path); err != nil {
+				return err
+			}
 		}
 	}
 	// An upper layer on disk lies in the state folder, which the lock's folder names.
@@ -160,7 +167,7 @@ func openUp(root *os.Root, name string) {
 
 // leftovers looks for what a run must not leave; it is what the wipe record calls
 // gone.
-func leftovers(runtime, id string) (gone, left []string) {
+func leftovers(runtime string, cgroupPaths []string) (gone, left []string) {
 	note := func(what string, there bool) {
 		if there {
 			left = append(left, what)
@@ -168,23 +175,12 @@ func leftovers(runtime, id string) (gone, left []string) {
 			gone = append(gone, what)
 		}
 	}
-	_, err := os.Lstat(filepath.Join(runtime, "rootfs"))
+	_, err := os.Lstat(filepath.Join(runtime, "jail"))
 	note("root folder", err == nil)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	note("mounts", err != nil || strings.Contains(string(mounts), runtime+"/"))
-	note("cgroups", len(cgroupsOf(id)) > 0)
+	note("cgroups", slices.ContainsFunc(cgroupPaths, func(p string) bool { _, err := os.Lstat(p); return err == nil }))
 	return gone, left
-}
-
-// cgroupsOf finds cgroup folders of a run by name, whatever the hierarchy.
-func cgroupsOf(id string) []string {
-	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup/*/agentjail-" + id, "/sys/fs/cgroup/agentjail-" + id, "/sys/fs/cgroup/*/*/agentjail-" + id} {
-		m, _ := filepath.Glob(pattern) // the pattern is a constant and valid
-		found = append(found, m...)
-	}
-	slices.Sort(found)
-	return found
 }
 
 // treeSize is how many bytes a tree holds on disk; it stops counting beyond limit.

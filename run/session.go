@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agentjail/agentjail/audit"
@@ -43,6 +44,7 @@ type session struct {
 	jail    *jail.Jail
 	network *netns.Supervisor
 	wiped   audit.Wipe
+	cgroups []string
 
 	begun  time.Time
 	trace  *trace // nil without --trace
@@ -330,6 +332,12 @@ func (s *session) live() (end ending, err error) {
 	}
 	s.trace.done("jail built")
 	s.stack.push("end the jail", func() error { s.jail.Kill(); return s.jail.Close() })
+	if s.cgroups = s.jail.Cgroups(); len(s.cgroups) > 0 {
+		// For recovery, should we be killed.
+		if err := os.WriteFile(filepath.Join(s.runtime, fileCgroups), []byte(strings.Join(s.cgroups, "\n")), 0o600); err != nil {
+			return end, fmt.Errorf("runtime folder: %w", err)
+		}
+	}
 	cfg := netns.Config{Network: s.spec.Network, Link: s.link, Proxy: s.host.proxy(), Sink: s.sink}
 	if s.claim != nil {
 		// Nobody's uid, not even the agent's: the last but one of the claimed range.
