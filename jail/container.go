@@ -71,7 +71,9 @@ func containerConfig(p *Plan) *configs.Config {
 		}
 	}
 	c.Mounts = append(c.Mounts,
-		&configs.Mount{Device: "proc", Source: "proc", Destination: "/proc", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		// hidepid=2: what a process may not trace has no folder for it (proc(5)). Without
+		// privilege the agent has PID 1's kernel uid, and could list /proc/1/fd.
+		&configs.Mount{Device: "proc", Source: "proc", Destination: "/proc", Data: "hidepid=2", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
 		// The whole tree of the host, for buildView to take the view from; PID 1 drops
 		// it before the agent's stage exists.
 		&configs.Mount{Device: "bind", Source: "/", Destination: hostTree, Flags: unix.MS_BIND | unix.MS_REC},

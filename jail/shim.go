@@ -363,11 +363,6 @@ func (s *shim) relinquish() error {
 	if caps, err := effectiveCaps(); err != nil || caps != 0 {
 		return &LayerError{Layer: "capabilities", Err: fmt.Errorf("PID 1 still holds %#x", caps)}
 	}
-	// Without privilege the agent has our kernel uid, and our /proc folder would be
-	// its own: /proc/1/fd could be listed. Not dumpable, it is root's (proc_pid(5)).
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return &LayerError{Layer: "user namespace", Err: fmt.Errorf("close PID 1's /proc folder: %w", err)}
-	}
 	return nil
 }
 
