@@ -186,6 +186,12 @@ func TestKernelThreads(t *testing.T) {
 			t.Errorf("%s has a bounding set", f)
 		}
 	}
+	if os.Getuid() != 0 { // proc(5): the files of an undumpable process are root's
+		st, err := os.Stat(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil || st.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Errorf("the gateway is dumpable (%v)", err)
+		}
+	}
 	if kb := rss(t, pid); kb > 20<<10 {
 		t.Errorf("the gateway's RSS is %d KiB, over 20 MiB", kb)
 	} else {

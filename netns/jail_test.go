@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -36,6 +37,8 @@ var jailFuncs = map[string]func(string) string{
 	"send":      jailSend,
 	"bind":      jailBind,
 	"ssh":       jailSSH,
+	"hold":      jailHold,
+	"upgrade":   jailUpgrade,
 }
 
 func jailLookup() *net.Resolver {
@@ -370,4 +373,42 @@ func jailSSH(to string) string {
 		return short(err)
 	}
 	return "ok " + string(line) + string(b)
+}
+
+var held net.Conn // until the process ends
+
+// jailHold talks once and leaves the connection open.
+func jailHold(to string) string {
+	c, err := jailDialer().Dial("tcp", to)
+	if err != nil {
+		return short(err)
+	}
+	if _, err := c.Write([]byte("hello\n")); err != nil {
+		return short(err)
+	}
+	_, err = io.ReadFull(c, make([]byte, 6))
+	held = c
+	return short(err)
+}
+
+// jailUpgrade becomes a WebSocket and sends a frame once it is one.
+func jailUpgrade(to string) string {
+	c, err := jailDialer().Dial("tcp", to)
+	if err != nil {
+		return short(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: web.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		return fmt.Sprint(resp, err)
+	}
+	io.WriteString(c, "frame")
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return short(err)
+	}
+	return "ok " + string(b)
 }

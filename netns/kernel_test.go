@@ -143,6 +143,19 @@ func TestKernelNames(t *testing.T) {
 
 func TestKernelHTTP(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "websocket" {
+			c, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			b := make([]byte, 5)
+			io.ReadFull(rw, b)
+			c.Write(append([]byte("socket "), b...))
+			return
+		}
 		io.WriteString(w, "plain "+r.Host+r.URL.Path+" "+r.Header.Get("X-Forwarded-For"))
 	}))
 	t.Cleanup(s.Close)
@@ -167,6 +180,7 @@ func TestKernelHTTP(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
+	b.want("ok socket frame", "upgrade", "web.example:80")
 	// The second request of a connection is judged like the first.
 	got = b.do("send", "web.example:80 GET /a HTTP/1.1\r\nHost: web.example\r\n\r\nGET /b HTTP/1.1\r\nHost: other.example\r\n\r\n")
 	if !strings.Contains(got, "plain web.example/a") || !strings.Contains(got, "403 Forbidden") || strings.Contains(got, "/b") {
@@ -312,6 +326,44 @@ func TestKernelGatewayDies(t *testing.T) {
 	})
 	if b.sup.Err() == nil {
 		t.Error("no error says so")
+	}
+}
+
+// TestKernelClose: what is open when the run ends is closed and reported, and
+// afterwards there is nothing to connect to.
+func TestKernelClose(t *testing.T) {
+	b := newBox(t, testPolicy(echo(t)))
+	b.want("ok", "hold", "1.2.3.4:443")
+	c := b.wantConnect("the held connection", func(c audit.Connect) bool { return c.Outcome == audit.Allowed })
+	pid := gatewayPID(t)
+	for range 2 {
+		if err := b.sup.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := false
+	for _, r := range b.sink.all() {
+		e, ok := r.(audit.ConnectClosed)
+		ended = ended || ok && e.ID == c.ID && e.BytesOut == 6
+	}
+	if !ended {
+		t.Errorf("the end of the held connection was not reported:\n%s", b.sink.text())
+	}
+	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+		t.Errorf("the gateway is still there: %v", err)
+	}
+	b.want("ECONNREFUSED", "tcp", "1.2.3.4:443")
+}
+
+// TestKernelCloseUnused: a run that never talks has no gateway, and ends well.
+func TestKernelCloseUnused(t *testing.T) {
+	b := newBox(t, testPolicy(echo(t)))
+	b.want("ECONNREFUSED", "udp", "8.8.8.8:53")
+	if err := b.sup.Close(); err != nil || b.sup.Layers() != nil {
+		t.Errorf("close: %v, layers %v", err, b.sup.Layers())
+	}
+	if len(b.sink.all()) != 1 {
+		t.Errorf("what the kernel logged before the end was not read:\n%s", b.sink.text())
 	}
 }
 

@@ -103,7 +103,6 @@ func (r *ruler) redirect(p LinkPlan) error {
 	}
 	for _, own := range ownPrefixes(p) {
 		r.add(raw, daddr(own), untracked)
-		r.add(nat, daddr(own), accept)
 	}
 	r.add(raw, l4(unix.IPPROTO_TCP), dportIn(ports), accept)
 	r.add(raw, untracked)

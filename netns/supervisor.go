@@ -58,7 +58,6 @@ type Supervisor struct {
 	mu     sync.Mutex
 	err    error
 	layers []audit.Layer
-	ctl    *net.UnixConn
 }
 
 // Start takes the sockets that SetUp made and serves them until Close. It owns the
@@ -141,11 +140,6 @@ func (s *Supervisor) Close() error {
 	s.stop.Do(func() {
 		close(s.stopping)
 		s.wake.Close() // the other end's hang-up ends the wait for a packet
-		s.mu.Lock()
-		if s.ctl != nil {
-			s.ctl.CloseWrite()
-		}
-		s.mu.Unlock()
 	})
 	<-s.done
 	if s.log != nil {
@@ -259,17 +253,20 @@ func (s *Supervisor) run() error {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 
-	s.mu.Lock()
-	s.ctl = ours
-	s.mu.Unlock()
-	var kill *time.Timer
 	over := make(chan struct{})
 	go func() {
 		select {
-		case <-s.stopping:
-			ours.CloseWrite()
-			kill = time.AfterFunc(closeTimeout, func() { cmd.Process.Kill() })
 		case <-over:
+			return
+		case <-s.stopping:
+		}
+		// The end of stream is the order to stop. An error is one of a socket that has
+		// ended already.
+		_ = ours.CloseWrite()
+		select {
+		case <-over:
+		case <-time.After(closeTimeout):
+			_ = cmd.Process.Kill()
 		}
 	}()
 
@@ -284,9 +281,6 @@ func (s *Supervisor) run() error {
 	close(over)
 	select {
 	case <-s.stopping:
-		if kill != nil {
-			kill.Stop()
-		}
 		return nil
 	default:
 	}
