@@ -163,6 +163,27 @@ func TestKernelConfinement(t *testing.T) {
 	}
 }
 
+// TestKernelCredential: as root the gateway is another user, that owns nothing.
+func TestKernelCredential(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the caller lacks the privilege to switch to another user")
+	}
+	const fresh = 524288
+	b := newBox(t, testPolicy(echo(t)), func(c *Config) {
+		c.Credential = &syscall.Credential{Uid: fresh, Gid: fresh}
+	})
+	b.want("ok hello", "tcp", "1.2.3.4:443")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", gatewayPID(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Uid:\t524288\t524288\t524288\t524288", "Gid:\t524288\t524288\t524288\t524288", "Groups:\t \n"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("the gateway lacks %q:\n%s", want, status)
+		}
+	}
+}
+
 // TestKernelThreads: every thread of a serving gateway is confined.
 func TestKernelThreads(t *testing.T) {
 	b := newBox(t, testPolicy(echo(t)))

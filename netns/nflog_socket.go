@@ -80,27 +80,37 @@ func netlinkAck(fd int, m []byte) error {
 	return nil
 }
 
-// readNFLog reads the log socket until it is closed and emits what it reads.
+// readNFLog reads the log socket and emits what it reads, until the socket's read
+// deadline has passed; then it takes what still lies there and returns.
 func readNFLog(f *os.File, sink audit.Sink) error {
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("read the log of refused packets: %w", err)
 	}
 	buf := make([]byte, 64<<10)
+	last := false
 	for {
 		n, from, lost := 0, uint32(0), false
 		var rerr error
-		err := rc.Read(func(fd uintptr) bool {
+		receive := func(fd uintptr) bool {
 			var sa unix.Sockaddr
 			n, sa, rerr = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
 			if nl, ok := sa.(*unix.SockaddrNetlink); ok {
 				from = nl.Pid
 			}
 			return !errors.Is(rerr, unix.EAGAIN)
-		})
+		}
+		wait := rc.Read
+		if last {
+			wait = func(f func(uintptr) bool) error { return rc.Control(func(fd uintptr) { f(fd) }) }
+		}
+		err := wait(receive)
 		switch {
-		case err != nil:
-			return nil // closed
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			last = true
+			continue
+		case err != nil, last && errors.Is(rerr, unix.EAGAIN):
+			return nil // closed, or empty
 		case errors.Is(rerr, unix.EINTR):
 			continue
 		case errors.Is(rerr, unix.ENOBUFS):

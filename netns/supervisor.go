@@ -143,9 +143,9 @@ func (s *Supervisor) Close() error {
 	})
 	<-s.done
 	if s.log != nil {
-		// What the kernel has logged is in the socket already; the reader takes it
-		// before it meets the deadline.
-		s.log.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		// Each refused packet is in the socket by the time its sender knows of it
+		// (nftables queues one), so nothing has to be waited for.
+		s.log.SetReadDeadline(time.Now())
 	}
 	<-s.logDone
 	if s.log != nil {
