@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,7 +26,8 @@ const (
 //   - a leading dash, which `rm *` takes for an option;
 //   - .git, and HEAD, without which no folder is a bare repository: git runs
 //     programs that the configuration of a repository around it names, and many a
-//     shell prompt runs git (core.fsmonitor, CVE-2022-24765).
+//     shell prompt runs git (core.fsmonitor, CVE-2022-24765);
+//   - at the top, the names of the files that agentjail itself writes there.
 //
 // A name that has become longer than a file system takes ends in its hash instead.
 // Two paths never share a stored one: a percent sign that looks like an escape is
@@ -36,15 +38,20 @@ func storedName(path string) (string, bool) {
 	}
 	parts := strings.Split(path, "/")
 	for i, p := range parts {
-		parts[i] = storedPart(p)
+		parts[i] = storedPart(p, i == 0 && slices.Contains(ownNames[:], p))
 	}
 	stored := strings.Join(parts, "/")
 	return stored, len(stored) <= maxStoredPath
 }
 
-func storedPart(name string) string {
+// ownNames would otherwise be overwritten, and what the agent wrote under them be
+// taken for agentjail's word.
+var ownNames = [...]string{"manifest.json", "changes.json", "changes.patch", "audit.jsonl", "run.json"}
+
+// storedPart escapes one name; taken, its first character whatever it is.
+func storedPart(name string, taken bool) string {
 	var sb strings.Builder
-	first := name[0] == '-' || gitDotGit(name) || strings.EqualFold(name, "HEAD")
+	first := taken || name[0] == '-' || gitDotGit(name) || strings.EqualFold(name, "HEAD")
 	for i := 0; i < len(name); {
 		r, n := utf8.DecodeRuneInString(name[i:])
 		bad := (r == utf8.RuneError && n == 1) || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) ||
