@@ -59,6 +59,10 @@ func Shim(h Hooks) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)", err)
 	}
+	// The kernel names it after the descriptor that it was executed by.
+	if name, err := unix.BytePtrFromString("agentjail"); err == nil {
+		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
+	}
 	unix.Close(fdBinary)
 	for fd := fdControl; fd <= fdStderr; fd++ {
 		unix.CloseOnExec(fd)
