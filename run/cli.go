@@ -59,8 +59,10 @@ func commands(h Host) []*cli.Command {
 		logsCommand(h),
 		verifyCommand(h),
 		profileCommand(h),
+		doctorCommand(h),
 		cleanCommand(h),
 		completionCommand(h),
+		doctorProbeCommand(h),
 	}
 }
 

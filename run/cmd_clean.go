@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -94,7 +95,13 @@ func strayState(d Dirs) ([]string, error) {
 			found = append(found, path)
 		}
 	}
-	return found, nil
+	return append(found, strayScratch(os.TempDir(), d.State)...), nil
+}
+
+// ownedByUs keeps clean from what somebody else put into a folder that is everybody's.
+func ownedByUs(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // abandoned lists the runtime folders of runs whose supervisor is dead.

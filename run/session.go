@@ -55,11 +55,24 @@ type session struct {
 
 // Run runs one command in a jail and returns its exit code as an *ExitError, or
 // what kept it from running.
-func Run(h Host, o Options) (err error) {
+func Run(h Host, o Options) error {
+	err := newSession(h, o).run()
+	var le *jail.LayerError
+	if errors.As(err, &le) {
+		return mended(err, gatherFacts(h))
+	}
+	return err
+}
+
+func newSession(h Host, o Options) *session {
 	s := &session{host: h, opt: o, begun: time.Now(), aborts: make(chan abort, 1), hash: make(chan string, 1)}
 	if o.Trace {
 		s.trace = &trace{begun: s.begun}
 	}
+	return s
+}
+
+func (s *session) run() (err error) {
 	defer func() {
 		// Also on a panic, which goes on once everything is undone.
 		if uerr := s.stack.unwind(); uerr != nil {
@@ -78,8 +91,8 @@ func Run(h Host, o Options) (err error) {
 		}
 		s.trace.done(st.what)
 	}
-	if o.DryRun {
-		enc := json.NewEncoder(h.Stdout)
+	if s.opt.DryRun {
+		enc := json.NewEncoder(s.host.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(s.plan)
 	}
@@ -98,7 +111,7 @@ func Run(h Host, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.trace.write(h.Stderr); err != nil {
+	if err := s.trace.write(s.host.Stderr); err != nil {
 		return err
 	}
 	return s.result(end)
