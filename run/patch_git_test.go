@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -184,7 +185,7 @@ func TestDiffLinesIsShortest(t *testing.T) {
 		for _, b := range all {
 			removed, added := diffLines(a, b)
 			kept, made := applyDiff(a, b, removed, added)
-			if fmt.Sprint(kept) != fmt.Sprint(made) {
+			if !slices.Equal(kept, made) {
 				t.Fatalf("%v to %v: keeps %v and %v", a, b, kept, made)
 			}
 			if want := lcs(a, b); len(kept) != want {
@@ -235,7 +236,7 @@ func FuzzDiffLines(f *testing.F) {
 		a, b := nums(x), nums(y)
 		removed, added := diffLines(a, b)
 		kept, made := applyDiff(a, b, removed, added)
-		if fmt.Sprint(kept) != fmt.Sprint(made) {
+		if !slices.Equal(kept, made) {
 			t.Errorf("keeps %v and %v", kept, made)
 		}
 	})
