@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/audit"
@@ -150,6 +151,9 @@ func (j *Jail) boot(plan []byte, o Options) error {
 	}
 	defer null.Close()
 
+	// libcontainer also prints warnings, in a form of its own, on the agent's stderr;
+	// what matters of them comes back as errors.
+	logrus.SetOutput(io.Discard)
 	j.container, err = libcontainer.Create(filepath.Dir(p.Container), filepath.Base(p.Container), containerConfig(p))
 	if err != nil {
 		return layerError("container", err, "")

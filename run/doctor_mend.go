@@ -120,6 +120,15 @@ func diagnoseUserNS(layer string, err error, f hostFacts) cause {
 	// user_namespaces(7): ENOSPC past a limit of user.max_*, or nested 32 deep;
 	// EUSERS said the same before Linux 4.9.
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		// libcontainer makes all of them at once: which one is short, the host says.
+		for _, n := range []struct{ sysctl, what string }{
+			{"user.max_mnt_namespaces", layerMount}, {"user.max_pid_namespaces", layerPID}, {"user.max_net_namespaces", layerNet},
+			{"user.max_ipc_namespaces", layerIPC}, {"user.max_uts_namespaces", layerUTS}, {"user.max_cgroup_namespaces", layerCgroupNS},
+		} {
+			if f.Sysctls[n.sysctl] == "0" {
+				return tooMany(n.sysctl, n.what+"s", f)
+			}
+		}
 		return tooMany(sysctlMaxUserNS, "user namespaces", f)
 	case errors.Is(err, unix.EROFS):
 		return cause{"/proc is mounted read-only, and mapping the jail's user means writing to it", containerOr(f,
