@@ -23,6 +23,7 @@ func init() {
 		"attack":     attackMain,
 		"attack-one": attackOneMain,
 		"sleep":      sleepMain,
+		"without":    withoutMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])
