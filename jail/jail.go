@@ -54,8 +54,8 @@ type Jail struct {
 
 // Mark is the time at which a stage was done.
 type Mark struct {
-	What string
-	At   time.Time
+	What string    `json:"what"`
+	At   time.Time `json:"at"`
 }
 
 func (j *Jail) mark(what string) { j.Timeline = append(j.Timeline, Mark{what, time.Now()}) }
@@ -72,44 +72,42 @@ type End struct {
 // Start builds the jail. When it returns without an error every layer is in force
 // and was tried; the agent waits for Release. On an error nothing is left running.
 func Start(p *Plan, o Options) (_ *Jail, err error) {
-	// libseccomp takes its 2 ms while the root folder is made.
-	var filter []unix.SockFilter
-	compiled := make(chan error, 1)
-	go func() {
-		var err error
-		filter, err = buildFilter(p.Syscalls)
-		compiled <- err
-	}()
 	// Modes of what libcontainer creates must not depend on the caller's umask: the
 	// jail's user is another one.
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
-	if err := makeScratch(p.Scratch); err != nil {
-		return nil, layerError("file view", err, "")
-	}
-	if err := makeRootfs(p, o.CABundle); err != nil {
-		return nil, errors.Join(layerError("file view", err, ""), removeScratch(p.Scratch))
-	}
-	if err := <-compiled; err != nil {
-		return nil, layerError("seccomp", err, "")
-	}
-	plan, err := json.Marshal(shimPlan{Plan: p, Filter: filter})
-	if err != nil {
-		return nil, err
-	}
 	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
-	j.mark("jail: filter compiled, root folder made")
 	defer func() {
 		if err != nil {
 			j.Kill()
-			j.Close()
+			err = errors.Join(err, j.Close())
 		}
 	}()
-	if err := j.boot(plan, o); err != nil {
+	if err := makeScratch(p.Scratch); err != nil {
+		return nil, layerError("file view", err, "")
+	}
+	root, err := newRootfs(p)
+	if err != nil {
+		return nil, layerError("file view", err, "")
+	}
+	// libcontainer needs 15 ms for the namespaces. Meanwhile the rest of the root is
+	// made and the filter compiled; PID 1 waits for both.
+	booted := make(chan error, 1)
+	go func() { booted <- j.boot(o) }()
+	plan, err := prepare(p, root, o.CABundle)
+	if berr := <-booted; berr != nil {
+		return nil, berr
+	}
+	if err != nil {
 		return nil, err
 	}
-	j.mark("jail: container made")
+	j.mark("jail: container, root folder and filter made")
+	defer plan.Close()
+	if err := send(j.control, message{Type: msgBuild}, []*os.File{plan}); err != nil {
+		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process is gone: %w", err)}
+	}
 	m, files, err := receive(j.control)
+	j.Timeline = append(j.Timeline, m.Marks...)
 	j.mark("jail: PID 1 ready")
 	if err != nil {
 		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process died while setting up: %w", err)}
@@ -125,8 +123,25 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 	return j, nil
 }
 
+// prepare makes what PID 1 waits for: the root's content and the plan with the
+// compiled filter, as a sealed memfd.
+func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
+	if err := root.fill(p, cabundle); err != nil {
+		return nil, layerError("file view", err, "")
+	}
+	filter, err := buildFilter(p.Syscalls)
+	if err != nil {
+		return nil, layerError("seccomp", err, "")
+	}
+	data, err := json.Marshal(shimPlan{Plan: p, Filter: filter})
+	if err != nil {
+		return nil, err
+	}
+	return memfd("agentjail-plan", data)
+}
+
 // boot starts PID 1 through libcontainer.
-func (j *Jail) boot(plan []byte, o Options) error {
+func (j *Jail) boot(o Options) error {
 	p := j.plan
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -135,11 +150,6 @@ func (j *Jail) boot(plan []byte, o Options) error {
 	j.control = os.NewFile(uintptr(pair[0]), "control")
 	theirs := os.NewFile(uintptr(pair[1]), "control-pid1")
 	defer theirs.Close()
-	planFile, err := memfd("agentjail-plan", plan)
-	if err != nil {
-		return err
-	}
-	defer planFile.Close()
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return err
@@ -158,13 +168,18 @@ func (j *Jail) boot(plan []byte, o Options) error {
 	if err != nil {
 		return layerError("container", err, "")
 	}
-	extra := []*os.File{self, theirs, planFile}
+	extra := []*os.File{self, theirs}
 	if !p.Agent.Terminal {
 		extra = append(extra, o.Stdio[:]...)
 	}
+	network, err := json.Marshal(p.Network)
+	if err != nil {
+		return err
+	}
 	j.process = &libcontainer.Process{
-		// By descriptor: the jail has no path to this binary.
-		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg},
+		// By descriptor: the jail has no path to this binary. The network's plan comes
+		// along, so that it is set up while the rest of the plan is still made.
+		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg, string(network)},
 		// PID 1 only waits and passes on; it needs no parallelism and little heap.
 		Env:        []string{"GOMAXPROCS=2", "GOGC=50", "HOME=/", "PATH=/nonexistent"},
 		Cwd:        "/",

@@ -10,20 +10,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// makeRootfs makes the scratch folder that becomes the jail's root: its symlinks,
-// its generated files, and a mount point for each mount. It lies in a fresh folder
-// that only we can write (the run's runtime folder), and is read-only inside.
-func makeRootfs(p *Plan, cabundle string) error {
-	r := rootfs{dir: p.Rootfs, made: map[string]bool{"/": true}, uid: -1, gid: -1}
+// newRootfs makes the scratch folder that becomes the jail's root, with as much in it
+// as libcontainer needs. It lies in a fresh folder that only we can write.
+func newRootfs(p *Plan) (*rootfs, error) {
+	r := &rootfs{dir: p.Rootfs, made: map[string]bool{"/": true}, uid: -1, gid: -1}
 	if !p.Rootless {
 		// libcontainer makes some mount points by itself, as uid 0 of the outer
 		// namespace.
 		r.uid, r.gid = int(p.IDs.HostUID), int(p.IDs.HostGID)
 	}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	r.own(r.dir)
+	for _, dir := range []string{hostTree, "/proc", "/dev"} {
+		r.folder(dir)
+	}
+	idmapped := 0
+	for _, m := range p.Mounts {
+		if m.IDMap != nil && !p.Rootless {
+			r.folder(staged(idmapped))
+			idmapped++
+		}
+	}
+	for _, l := range []Link{
+		{"/dev/ptmx", "pts/ptmx"}, {"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
+		{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
+	} {
+		r.link(l)
+	}
+	return r, r.err
+}
+
+// fill makes the rest: symlinks, generated files, and a mount point for each mount.
+// In the jail the root is read-only by now; out here it is a folder like any other.
+func (r *rootfs) fill(p *Plan, cabundle string) error {
 	for _, l := range p.Links {
 		r.link(l)
 	}
@@ -41,21 +62,8 @@ func makeRootfs(p *Plan, cabundle string) error {
 			r.folder(m.Target)
 		}
 	}
-	idmapped := 0
-	for _, m := range p.Mounts {
-		if p.needsStaging(m) {
-			r.folder(staged(idmapped))
-			idmapped++
-		}
-	}
-	for _, dir := range []string{hostTree, "/dev", "/run", "/sys", "/root", "/var"} {
+	for _, dir := range []string{"/run", "/sys", "/root", "/var"} {
 		r.folder(dir)
-	}
-	for _, l := range []Link{
-		{"/dev/ptmx", "pts/ptmx"}, {"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
-		{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
-	} {
-		r.link(l)
 	}
 	for _, f := range p.Files {
 		r.file(f.Path, f.Content, f.Mode)

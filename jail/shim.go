@@ -31,7 +31,6 @@ const InitArg = "init"
 const (
 	fdBinary  = 3 + iota // this binary, for exec only; closed at once
 	fdControl            // to the supervisor, see wire.go
-	fdPlan               // shimPlan, sealed memfd
 	fdStdin              // the agent's pipes; none with a terminal
 	fdStdout
 	fdStderr
@@ -76,7 +75,10 @@ func Shim(h Hooks) error {
 			signal.Ignore(sig)
 		}
 	}
-	s := &shim{control: control, hooks: h, execed: make(chan struct{})}
+	if len(os.Args) != 3 {
+		return errors.New("this is how a jail's first process is started, not a command")
+	}
+	s := &shim{control: control, hooks: h, network: os.Args[2], execed: make(chan struct{})}
 	if err := s.start(); err != nil {
 		s.fail(err)
 		return err
@@ -87,10 +89,12 @@ func Shim(h Hooks) error {
 type shim struct {
 	control *os.File
 	hooks   Hooks
+	network string // its part of the plan
 	plan    *Plan
-	agent   int           // pid
-	reports *os.File      // the stage's, closed by a good exec
-	tty     *os.File      // the pty's other end, kept so that stops can be answered
+	agent   int      // pid
+	reports *os.File // the stage's, closed by a good exec
+	tty     *os.File // the pty's other end, kept so that stops can be answered
+	marks   []Mark
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
 
 	// For capset on every thread; fields, since a stack may move meanwhile.
@@ -116,12 +120,27 @@ func (s *shim) fail(err error) {
 	_ = send(s.control, m, nil)
 }
 
+func (s *shim) mark(what string) { s.marks = append(s.marks, Mark{"PID 1: " + what, time.Now()}) }
+
 func (s *shim) start() error {
-	sp, err := readPlan()
+	s.mark("started")
+	// The network needs nothing of the plan but its own part, and half of the time;
+	// it is on the way while the supervisor still makes the root.
+	type outcome struct {
+		files []*os.File
+		err   error
+	}
+	network := make(chan outcome, 1)
+	go func() {
+		files, err := s.hooks.Network(json.RawMessage(s.network))
+		network <- outcome{files, err}
+	}()
+	sp, err := s.readPlan()
 	if err != nil {
 		return err
 	}
 	s.plan = sp.Plan
+	s.mark("plan read")
 	if err := buildView(s.plan); err != nil {
 		return layerError("file view", err, "")
 	}
@@ -148,11 +167,13 @@ func (s *shim) start() error {
 	if err := maskDenied(s.plan); err != nil {
 		return layerError("file view", err, "")
 	}
-	network, err := s.hooks.Network(s.plan.Network)
-	if err != nil {
-		return layerError("network", err, "")
+	s.mark("file view built")
+	n := <-network
+	s.mark("network up")
+	if n.err != nil {
+		return layerError("network", n.err, "")
 	}
-	add("network", network...)
+	add("network", n.files...)
 	st, master, err := s.stage(sp.Filter)
 	if err != nil {
 		return err
@@ -166,6 +187,7 @@ func (s *shim) start() error {
 			return layerError("limits", fmt.Errorf("bind the jail to %d CPUs: %w", s.plan.Affinity, err), "")
 		}
 	}
+	s.mark("Landlock rules made")
 	pid, rep, reports, err := spawn(st)
 	if err != nil {
 		return layerError("user namespace", err, "")
@@ -179,10 +201,12 @@ func (s *shim) start() error {
 	add("listener", rep.listener)
 	s.agent, s.reports = pid, reports
 	unix.Close(st.ruleset)
+	s.mark("agent's stage ready")
 	if err := s.relinquish(); err != nil {
 		return err
 	}
-	if err := send(s.control, message{Type: msgReady, PID: pid, Checks: rep.checks, Files: names}, files); err != nil {
+	s.mark("capabilities dropped")
+	if err := send(s.control, message{Type: msgReady, PID: pid, Checks: rep.checks, Files: names, Marks: s.marks}, files); err != nil {
 		return err
 	}
 	closeAll(files)
@@ -194,11 +218,18 @@ func (s *shim) start() error {
 	return nil
 }
 
-func readPlan() (shimPlan, error) {
+// readPlan waits for the plan; with it comes the word that the root is complete.
+func (s *shim) readPlan() (shimPlan, error) {
 	var sp shimPlan
-	f := os.NewFile(fdPlan, "plan")
-	defer f.Close()
-	data, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+	m, files, err := receive(s.control)
+	if err != nil {
+		return sp, err
+	}
+	defer closeAll(files)
+	if m.Type != msgBuild || len(files) != 1 {
+		return sp, fmt.Errorf("the supervisor sent %q where the plan was expected", m.Type)
+	}
+	data, err := io.ReadAll(io.NewSectionReader(files[0], 0, 1<<30))
 	if err != nil {
 		return sp, err
 	}
@@ -346,19 +377,9 @@ func bindCPUs(n int) error {
 }
 
 // relinquish empties PID 1's own capability sets on every thread: from here on it
-// only reaps and passes on what the supervisor says.
+// only reaps and passes on what the supervisor says. no_new_privs, which libcontainer
+// has set, keeps an exec from filling them again (capabilities(7)).
 func (s *shim) relinquish() error {
-	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		// libcontainer has left only setupCaps in it, and each change of all threads
-		// costs a signal to each.
-		held, _, e := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0)
-		if e != 0 || held == 0 {
-			continue // not set, or past the kernel's last capability
-		}
-		if _, _, e := psx.Syscall3(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); e != 0 {
-			return &LayerError{Layer: "capabilities", Err: fmt.Errorf("empty PID 1's bounding set: %w", e)}
-		}
-	}
 	s.capHeader.Version = unix.LINUX_CAPABILITY_VERSION_3
 	header, data := uintptr(unsafe.Pointer(&s.capHeader)), uintptr(unsafe.Pointer(&s.capData))
 	if _, _, e := psx.Syscall3(unix.SYS_CAPSET, header, data, 0); e != 0 {
@@ -366,6 +387,9 @@ func (s *shim) relinquish() error {
 	}
 	if caps, err := effectiveCaps(); err != nil || caps != 0 {
 		return &LayerError{Layer: "capabilities", Err: fmt.Errorf("PID 1 still holds %#x", caps)}
+	}
+	if nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || nnp != 1 {
+		return &LayerError{Layer: "no_new_privs", Err: errors.New("it is not set on PID 1")}
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ var stageSteps = map[int32]struct{ layer, what string }{
 	C.STEP_STDIO:    {"descriptors", "hand over the agent's descriptors"},
 	C.STEP_RLIMIT:   {"limits", "set a resource limit"},
 	C.STEP_CWD:      {"file view", "enter the working folder"},
-	C.STEP_CAPS:     {"capabilities", "drop every capability"},
+	C.STEP_CAPS:     {"capabilities", "drop every capability, the bounding set too"},
 	C.STEP_NNP:      {"no_new_privs", "set no_new_privs"},
 	C.STEP_LANDLOCK: {"landlock", "enforce the ruleset"},
 	C.STEP_SECCOMP:  {"seccomp", "load the filter"},

@@ -15,8 +15,8 @@ import (
 // packet. The plan itself is too large for a packet and comes in a sealed memfd.
 //
 //	supervisor                                   PID 1
-//	     │  plan (memfd), stdio, binary (inherited)│
-//	     │ ──────────────────────────────────────▶ │  overlay, network, pty, ruleset
+//	     │  stdio, binary (inherited)              │  network
+//	     │ ──────────── build + plan (memfd) ────▶ │  file view, overlay, pty, ruleset
 //	     │                                         │  clones the agent's stage
 //	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, pty?, network…]
 //	     │  (or: failed)                           │  drops every capability
@@ -32,6 +32,7 @@ import (
 // the jail. The agent can't reach the socket: it is close-on-exec, and PID 1's
 // memory and descriptors belong to another user namespace.
 const (
+	msgBuild   = "build"
 	msgReady   = "ready"
 	msgFailed  = "failed"
 	msgExited  = "exited"
@@ -49,6 +50,7 @@ type message struct {
 	PID    int      `json:"pid,omitempty"`    // of the agent, in the jail
 	Checks int32    `json:"checks,omitempty"` // what the stage found in force
 	Files  []string `json:"files,omitempty"`  // names of the descriptors, in order
+	Marks  []Mark   `json:"marks,omitempty"`  // when PID 1 was done with each stage
 
 	// failed
 	Layer    string `json:"layer,omitempty"`

@@ -90,19 +90,28 @@ func (s *session) collect() error {
 		lower = ""
 	}
 	hidden := hiddenSet(w.Hidden)
-	manifest, err := s.artifacts(ArtifactSource{Upper: upper, Lower: lower, Hidden: hidden})
-	if err != nil {
-		return err
-	}
+	// A full disk may keep the artifacts out; the changes are still worth having.
+	manifest, aerr := s.artifacts(ArtifactSource{Upper: upper, Lower: lower, Hidden: hidden})
 	if upper == nil {
-		return nil
+		return aerr
 	}
 	changes, err := ReadChanges(upper, lower, ChangeOptions{Hidden: hidden})
 	if err != nil {
-		return err
+		return errors.Join(aerr, err)
 	}
-	changes.MarkArtifacts(manifest)
-	err = writeFile(filepath.Join(s.state, filePatch), func(f io.Writer) error { return WritePatch(f, changes, PatchOptions{}) })
+	if aerr == nil {
+		changes.MarkArtifacts(manifest)
+	}
+	s.info.Changes = len(changes.Changes)
+	for _, r := range changes.Records() {
+		s.sink.Emit(r)
+	}
+	return errors.Join(aerr, s.writeChanges(changes, upper))
+}
+
+// writeChanges writes the patch and the list, here and where the caller looks.
+func (s *session) writeChanges(changes *Changes, upper *os.File) error {
+	err := writeFile(filepath.Join(s.state, filePatch), func(f io.Writer) error { return WritePatch(f, changes, PatchOptions{}) })
 	if err != nil {
 		return err
 	}
@@ -118,13 +127,7 @@ func (s *session) collect() error {
 		}
 	}
 	if s.opt.Keep {
-		if err := s.keep(upper); err != nil {
-			return err
-		}
-	}
-	s.info.Changes = len(changes.Changes)
-	for _, r := range changes.Records() {
-		s.sink.Emit(r)
+		return s.keep(upper)
 	}
 	return nil
 }
@@ -143,11 +146,15 @@ func (s *session) artifacts(src ArtifactSource) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m, writeManifest(s.info.Artifacts, m)
+}
+
+func writeManifest(dir string, m *Manifest) error {
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return m, writeFile(filepath.Join(s.info.Artifacts, fileManifest), func(w io.Writer) error {
+	return writeFile(filepath.Join(dir, "manifest.json"), func(w io.Writer) error {
 		_, err := w.Write(append(data, '\n'))
 		return err
 	})
@@ -164,8 +171,12 @@ func (s *session) keep(upper *os.File) error {
 		return err
 	}
 	defer root.Close()
-	_, err = CollectArtifacts(ArtifactSource{Upper: upper}, []profiles.Pattern{{Pattern: "**"}}, root, ArtifactCaps{Size: s.plan.Workspace.Size})
-	return err
+	m, err := CollectArtifacts(ArtifactSource{Upper: upper}, []profiles.Pattern{{Pattern: "**"}}, root, ArtifactCaps{Size: s.plan.Workspace.Size})
+	if err != nil {
+		return err
+	}
+	// It says which names were made harmless, and what could not be kept.
+	return writeManifest(dir, m)
 }
 
 // hiddenSet tells which paths the jail could not see.

@@ -1,8 +1,10 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -47,6 +49,8 @@ func (t *trace) write(w io.Writer) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	// The jail's side overlaps ours.
+	slices.SortStableFunc(t.marks, func(a, b mark) int { return cmp.Compare(a.at, b.at) })
 	last := time.Duration(0)
 	for _, m := range t.marks {
 		if _, err := fmt.Fprintf(w, "agentjail: trace %8.2f ms  +%7.2f  %s\n", ms(m.at), ms(m.at-last), m.what); err != nil {
