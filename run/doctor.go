@@ -356,8 +356,11 @@ func (x *examination) probeIn(dir, name string, flags uintptr) (string, error) {
 	if jerr := json.Unmarshal(out, &r); jerr == nil {
 		return r.Detail, r.err()
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = errors.New("the probe said nothing")
+	case cmd.Process == nil:
+		err = fmt.Errorf("clone: %w", pathCause(err)) // it was not even started
 	}
 	return "", fmt.Errorf("%w%s", err, oneLine("; ", []byte(said.String())))
 }

@@ -222,7 +222,7 @@ func diagnoseNamespace(layer string, err error, f hostFacts) cause {
 			}
 			return tooMany("user.max_"+name+"_namespaces", layer+"s", f)
 		}
-	case errors.Is(err, unix.EINVAL):
+	case errors.Is(err, unix.EINVAL) && strings.HasSuffix(layer, " namespace"):
 		return cause{"this kernel has no " + layer, []string{"boot a distribution's kernel: it has all of them"}}
 	case refusedBy(err) && f.Sysctls[sysctlAppArmor] == "1" && f.UID != 0:
 		// The namespace is made, and AppArmor takes away what it is good for.

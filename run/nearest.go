@@ -6,7 +6,10 @@ import "github.com/agext/levenshtein"
 // slips are a typing mistake, more are another word; in a short word one.
 func nearest(name string, words []string) string {
 	most := 2
-	if len(name) < 5 {
+	switch {
+	case name == "":
+		return ""
+	case len(name) < 5:
 		most = 1
 	}
 	best, distance := "", most+1
