@@ -20,10 +20,14 @@ func init() {
 		return
 	}
 	helpers = map[string]func([]string) int{
-		"attack":     attackMain,
-		"attack-one": attackOneMain,
-		"sleep":      sleepMain,
-		"without":    withoutMain,
+		"attack":      attackMain,
+		"attack-one":  attackOneMain,
+		"sleep":       sleepMain,
+		"without":     withoutMain,
+		"flood":       floodMain,
+		"state":       stateMain,
+		"digest":      digestMain,
+		"descriptors": descriptorsMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])
