@@ -60,6 +60,22 @@ func TestSameRecordsSameLog(t *testing.T) {
 	}
 }
 
+func TestAppendString(t *testing.T) {
+	for r := rune(0); r < 0x300; r++ {
+		raw, err := json.Marshal("a" + string(r) + "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := jcs.Transform(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := appendString(nil, "a"+string(r)+"b"); !bytes.Equal(got, want) {
+			t.Errorf("%U: %s, want %s", r, got, want)
+		}
+	}
+}
+
 func TestCompareKeys(t *testing.T) {
 	// The order of RFC 8785 section 3.2.3's example, and the pair in which UTF-8 and
 	// UTF-16 disagree.

@@ -37,7 +37,7 @@ func TestVerify(t *testing.T) {
 	}{
 		{"whole", string(log), head, testRun, Sealed, 0, ""},
 		{"no head", string(log), nil, testRun, Unsealed, 0, "there is no head"},
-		{"killed", string(log[:len(log)-10]), nil, testRun, Unsealed, 0, "cut off"},
+		{"killed", string(log[:len(log)-10]), nil, testRun, Unsealed, 0, "the last line is cut off"},
 		{"empty, no head", "", nil, testRun, Unsealed, 0, "there is no head"},
 		{"edit", strings.Replace(string(log), `"name":"make"`, `"name":"fake"`, 1), head, "", Tampered, 2, "edited"},
 		{"edit of white space", strings.Replace(string(log), `"name":"make"`, `"name": "make"`, 1), head, "", Tampered, 2, "canonical"},

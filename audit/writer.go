@@ -10,8 +10,6 @@ import (
 	"regexp"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // finalSpace is kept of a log's size for the event that says that it is full and
@@ -89,7 +87,8 @@ func Create(path string, config Config) (*Writer, error) {
 	if _, err := os.Lstat(config.Head); err == nil {
 		return nil, fmt.Errorf("create the audit trail %s: its head %s exists already\nhint: name another file, or move the old trail away", path, config.Head)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	// With O_EXCL the name must be new, and a symbolic link in its place is not followed (open(2)).
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("create the audit trail %s: it exists already\nhint: name another file, or move the old trail away", path)
 	}

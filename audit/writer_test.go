@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 )
 
 func TestCreate(t *testing.T) {
@@ -63,19 +65,24 @@ func TestCreate(t *testing.T) {
 	}
 
 	// A trail is never written over, and a link in its place is not followed.
-	if _, err := Create(path, config); err == nil {
-		t.Error("an existing trail was taken")
+	elsewhere := filepath.Join(dir, "elsewhere")
+	for _, tt := range []struct {
+		name    string
+		prepare func() error
+	}{
+		{"log and head", func() error { return nil }},
+		{"head", func() error { return os.Remove(path) }},
+		{"link", func() error { return errors.Join(os.Remove(HeadPath(path)), os.Symlink(elsewhere, path)) }},
+		{"log", func() error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) }},
+	} {
+		if err := tt.prepare(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Create(path, config); err == nil || !strings.Contains(err.Error(), "exists already") {
+			t.Errorf("with a %s: %v", tt.name, err)
+		}
 	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Create(path, config); err == nil {
-		t.Error("an existing head was taken")
-	}
-	if err := errors.Join(os.Remove(HeadPath(path)), os.Symlink(filepath.Join(dir, "elsewhere"), path)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Create(path, config); err == nil {
+	if _, err := os.Lstat(elsewhere); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a link was followed")
 	}
 }
@@ -125,47 +132,107 @@ func TestConcurrentEmit(t *testing.T) {
 
 // The queue is bounded: while nobody takes, putting waits.
 func TestQueueIsBounded(t *testing.T) {
-	for name, e := range map[string]*entry{"entries": {}, "text": {size: queueText / 4}} {
-		q := newQueue()
-		const more = 10
-		var wg sync.WaitGroup
-		for range queueEntries + more {
-			wg.Go(func() { q.put(e) })
-		}
-		taken := 0
-		for taken < queueEntries+more {
-			<-q.wake
-			got, _ := q.take(nil)
-			if len(got) > queueEntries || e.size > 0 && len(got) > 4 {
-				t.Fatalf("%s: %d entries were queued", name, len(got))
-			}
-			taken += len(got)
-		}
-		wg.Wait()
+	for _, tt := range []struct {
+		name  string
+		entry entry
+		room  int
+	}{{"entries", entry{}, queueEntries}, {"text", entry{size: queueText / 4}, 4}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue()
+				for range tt.room + 3 {
+					go q.put(&tt.entry)
+				}
+				synctest.Wait() // all that can be done without a taker is done
+				if got, _ := q.take(nil); len(got) != tt.room {
+					t.Errorf("%d entries are queued, want %d", len(got), tt.room)
+				}
+				synctest.Wait()
+				if got, _ := q.take(nil); len(got) != 3 {
+					t.Errorf("then %d entries are queued, want 3", len(got))
+				}
+			})
+		})
 	}
+}
+
+// Close lets go of those who wait for room.
+func TestQueueCloseWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		refused := 0
+		for range queueEntries + 1 {
+			go func() {
+				if !q.put(&entry{}) {
+					refused++ // one at most: only then are there no others
+				}
+			}()
+		}
+		synctest.Wait()
+		q.close()
+		synctest.Wait()
+		if got, closed := q.take(nil); len(got) != queueEntries || !closed || refused != 1 {
+			t.Errorf("%d entries, closed %v, %d refused", len(got), closed, refused)
+		}
+	})
 }
 
 func TestSync(t *testing.T) {
 	f := newMemFile()
 	w, tick := newTestWriter(t, f, nil)
+	// written waits until the log has n lines.
+	written := func(n int) {
+		for bytes.Count(f.bytes(), []byte("\n")) < n {
+			runtime.Gosched()
+		}
+	}
+	// second is over when what is done each second is done: only then is the next
+	// tick taken, for which there is nothing to do.
+	second := func() { tick <- epoch; tick <- epoch }
+	syncs := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.syncs
+	}
+
 	w.Emit(RunStart{})
+	written(1)
+	second()
+	if syncs() != 1 {
+		t.Errorf("%d syncs of the start event, want 1", syncs())
+	}
 	w.Emit(Exec{Outcome: Allowed})
-	if err := w.Flush(); err != nil {
+	written(2)
+	if syncs() != 1 {
+		t.Errorf("%d syncs: an ordinary event was synced at once", syncs())
+	}
+	second()
+	if syncs() != 2 {
+		t.Errorf("%d syncs after a second, want 2", syncs())
+	}
+	second() // nothing new: no sync
+	if syncs() != 2 {
+		t.Errorf("%d syncs, want 2", syncs())
+	}
+	w.Emit(Exec{Outcome: Allowed})
+	if err := w.Close(); err != nil || f.syncs != 3 {
+		t.Errorf("%d syncs after Close, want 3 (%v)", f.syncs, err)
+	}
+}
+
+// The start event is on the disk before anything else is written.
+func TestStartIsSyncedFirst(t *testing.T) {
+	f := newMemFile()
+	w, _ := newTestWriter(t, f, nil)
+	w.Emit(RunStart{})
+	for range 100 {
+		w.Emit(Exec{Outcome: Allowed})
+	}
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if want := len(lines(f.bytes())[0]); len(f.synced) == 0 || f.synced[0] != want {
-		t.Errorf("synced at %v, want first at %d, after the start event", f.synced, want)
-	}
-	before := f.syncs
-	tick <- epoch // nothing new: no sync
-	w.Emit(Exec{Outcome: Allowed})
-	tick <- epoch
-	tick <- epoch // the one before is done when this is taken
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	// Emit and tick race for the writer, so the event is synced by either tick.
-	if f.syncs > before+1 {
-		t.Errorf("%d syncs for one event", f.syncs-before)
+	if want := len(lines(f.bytes())[0]); f.synced[0] != want {
+		t.Errorf("synced at %v, want first at %d", f.synced, want)
 	}
 }
 
@@ -229,13 +296,32 @@ func TestDifferentDenialsAreNotFolded(t *testing.T) {
 		Finding{Title: "a", Detail: "bc", Outcome: Blocked},
 		Finding{Title: "ab", Detail: "c", Outcome: Blocked},
 	}
-	// What was allowed is never folded.
-	for _, r := range []Record{change(func(c *Connect) { c.Outcome = Allowed }), Exec{Outcome: Allowed}, DNS{Outcome: Failed}, Finding{Outcome: Allowed}, LimitHit{}} {
-		records = append(records, r, r)
+	log, _ := writeLog(t, nil, slices.Repeat(records, 3)...)
+	if n := len(lines(log)); n != 2*len(records) { // one at once, and one for the two repeats
+		t.Errorf("%d events of three times %d denials", n, len(records))
 	}
-	log, _ := writeLog(t, nil, records...)
-	if n := len(lines(log)); n != len(records) {
-		t.Errorf("%d events of %d records", n, len(records))
+	// What was allowed is never folded.
+	var allowed []Record
+	for _, r := range []Record{change(func(c *Connect) { c.Outcome = Allowed }), Exec{Outcome: Allowed}, DNS{Outcome: Failed}, Finding{Outcome: Allowed}, LimitHit{}} {
+		allowed = append(allowed, r, r, r)
+	}
+	log, _ = writeLog(t, nil, allowed...)
+	if n := len(lines(log)); n != len(allowed) {
+		t.Errorf("%d events of %d records", n, len(allowed))
+	}
+}
+
+// What an arena gives back holds on to no string.
+func TestArenaReset(t *testing.T) {
+	var a arena
+	o := a.object(3)
+	o.own("key", "value")
+	a.reset()
+	if a.fields[0].key != "" || a.fields[0].str != "" || a.used != 0 {
+		t.Errorf("%+v", a.fields[0])
+	}
+	if one, two := a.object(1), a.object(1); cap(one) != 1 || cap(two) != 1 {
+		t.Error("what is added to one object could come into another")
 	}
 }
 
@@ -446,7 +532,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-func TestEmitAfterKillOfReader(t *testing.T) {
+func TestSyncErrorSurfaces(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
