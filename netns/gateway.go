@@ -80,16 +80,9 @@ func GatewayMain() error {
 	if err := readFrame(ctl, &s, maxStart); err != nil {
 		return fmt.Errorf("gateway: read the start message: %w", err)
 	}
-	var mu sync.Mutex
-	reports := func(r report) {
-		mu.Lock()
-		defer mu.Unlock()
-		// What can't be reported has no reader any more: the supervisor is gone, and
-		// the control socket's end of stream ends this process.
-		_ = writeFrame(ctl, r, maxReport)
-	}
-	g := newGateway(s, routes.isHost, reports)
-	reports(report{Ready: &ready{Layers: layers}})
+	reports := newReporter(ctl)
+	g := newGateway(s, routes.isHost, reports.send)
+	reports.send(report{Ready: &ready{Layers: layers}})
 	if err := g.serve(s); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
@@ -97,6 +90,7 @@ func GatewayMain() error {
 	var b [1]byte
 	_, _ = ctl.Read(b[:]) // nothing follows the start message but its end
 	g.close()
+	reports.close()
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -299,6 +300,7 @@ func (s *Supervisor) run() error {
 // reports reads until the gateway closes its end. Its sockets are its own from the
 // moment it is ready: the supervisor's copies go, so that they end with it.
 func (s *Supervisor) reports(r io.Reader) error {
+	r = bufio.NewReaderSize(r, 64<<10)
 	var first report
 	if err := readFrame(r, &first, maxReport); err != nil {
 		if errors.Is(err, io.EOF) {
