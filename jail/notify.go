@@ -108,16 +108,19 @@ func (n *notifier) serve() {
 		}
 		rec, host, known := n.describe(&req)
 		if !n.valid(req.id) {
-			continue
+			continue // what was read may be another process's by now
 		}
 		if known {
-			n.count.Add(1)
-			n.sink.Emit(rec)
 			n.exits.add(host, rec.Process)
 		}
 		resp := seccompNotifResp{id: req.id, flags: respContinue}
 		// ENOENT: the caller was killed while we looked.
 		_ = ioctl(n.file, ioctlNotifSend, uintptr(unsafe.Pointer(&resp)))
+		// The caller does not wait for the trail.
+		if known {
+			n.count.Add(1)
+			n.sink.Emit(rec)
+		}
 	}
 }
 
