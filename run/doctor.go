@@ -339,7 +339,7 @@ func (x *examination) probe(name string, flags uintptr) (string, error) {
 func (x *examination) probeIn(dir, name string, flags uintptr) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", probeArg, name, dir, userNamespace())
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", probeArg, name, dir)
 	cmd.Env = []string{"TMPDIR=" + os.TempDir()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL}
 	if flags != 0 {

@@ -80,8 +80,7 @@ type probeError struct {
 func (e *probeError) Error() string { return e.text }
 func (e *probeError) Unwrap() error { return e.errno }
 
-// doctorProbeCommand is a child's whole life: PROBE, its folder, and the parent's
-// user namespace.
+// doctorProbeCommand is a child's whole life: PROBE and its folder.
 func doctorProbeCommand(h Host) *cli.Command {
 	return &cli.Command{
 		Name: probeArg, Usage: "one probe of doctor's", Hidden: true,
@@ -90,7 +89,7 @@ func doctorProbeCommand(h Host) *cli.Command {
 			if !ok {
 				return fmt.Errorf("there is no probe %q", c.Args().Get(0))
 			}
-			if own := userNamespace(); p.namespaced && (own == "" || own == c.Args().Get(2)) {
+			if p.namespaced && !inOwnNamespace() {
 				return errors.New("this probe is doctor's own and runs in a namespace that doctor makes")
 			}
 			// Landlock and filters are a thread's.
@@ -113,13 +112,18 @@ func resultOf(detail string, err error) probeResult {
 	return r
 }
 
-// userNamespace names the user namespace of this process; "" where that can't be read.
-func userNamespace() string {
-	name, err := os.Readlink("/proc/self/ns/user")
-	if err != nil {
-		return ""
-	}
-	return name
+// inOwnNamespace says whether this is a user namespace as doctor makes it: with one
+// id. The host's has all of them, and a container's more than one.
+func inOwnNamespace() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && mapsOneID(string(data))
+}
+
+// mapsOneID reads a uid_map: lines of an id inside, one outside, and their number
+// (user_namespaces(7)).
+func mapsOneID(uidMap string) bool {
+	fields := strings.Fields(uidMap)
+	return len(fields) == 3 && fields[2] == "1"
 }
 
 func probePID1(string) (string, error) {
@@ -132,7 +136,7 @@ func probePID1(string) (string, error) {
 // probeInner makes the agent's own user namespace inside the outer one. Mapping the
 // parent's uid 0 needs CAP_SETFCAP in it (Linux 5.12, user_namespaces(7)).
 func probeInner(dir string) (string, error) {
-	cmd := exec.Command("/proc/self/exe", probeArg, "exists", dir, userNamespace())
+	cmd := exec.Command("/proc/self/exe", probeArg, "exists", dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}}}
@@ -256,7 +260,7 @@ func probeNetwork(port uint16) (string, error) {
 // probeIDMap mounts a folder with other owners, as a jail of root's has its
 // workspace: mount_setattr(2), Linux 5.12, and a file system that can.
 func probeIDMap(dir string) (string, error) {
-	child := exec.Command("/proc/self/exe", probeArg, "hold", dir, userNamespace())
+	child := exec.Command("/proc/self/exe", probeArg, "hold", dir)
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 524288, Size: 65536}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 524288, Size: 65536}}}

@@ -58,7 +58,7 @@ func trial(h Host, profile, probe, dir string, tty bool) (r trialRun) {
 		mode = "always"
 	}
 	s := newSession(private, Options{Profile: profile, Workspace: work, Quiet: true, StatusFD: -1, TTY: mode,
-		Argv: []string{"./probe", probeArg, probe, ".", "inside"}})
+		Argv: []string{"./probe", probeArg, probe, "."}})
 	begun := time.Now()
 	r.err = s.run()
 	r.took, r.terminal = time.Since(begun), tty

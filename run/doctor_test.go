@@ -90,6 +90,20 @@ func TestProbesThatMountAreMarked(t *testing.T) {
 	}
 }
 
+func TestMapsOneID(t *testing.T) {
+	for uidMap, want := range map[string]bool{
+		"         0       1000          1\n": true,
+		"         0          0 4294967295\n": false, // the host
+		"         0     100000      65536\n": false, // a container
+		"  0 1000 1\n  1 100000 1\n":         false,
+		"":                                   false,
+	} {
+		if got := mapsOneID(uidMap); got != want {
+			t.Errorf("%q: got %v", uidMap, got)
+		}
+	}
+}
+
 func TestWithout(t *testing.T) {
 	got := without([]string{"A=1", "XDG_STATE_HOME=/x", "XDG_STATE_HOME2=/y"}, "XDG_STATE_HOME")
 	if !slices.Equal(got, []string{"A=1", "XDG_STATE_HOME2=/y"}) {
