@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,11 +182,17 @@ func (s *session) folders() error {
 	if s.id, err = newRunID(s.begun); err != nil {
 		return err
 	}
+	_, err = os.Lstat(s.dirs.Runtime)
+	firstSinceBoot := errors.Is(err, fs.ErrNotExist)
 	if err := prepareDirs(s.dirs, s.host.UID); err != nil {
 		return err
 	}
 	// What a crashed run left is no reason not to run; `agentjail clean` says more.
 	_, _ = recoverRuns(s.dirs, s.host.UID)
+	if firstSinceBoot {
+		// A power cut takes away the runtime folders, by which recovery finds the rest.
+		_, _ = removeStray(s.dirs)
+	}
 
 	s.runtime = filepath.Join(s.dirs.Runtime, s.id)
 	s.state = filepath.Join(s.dirs.State, "runs", s.id)
