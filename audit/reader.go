@@ -164,7 +164,7 @@ func Read(r io.Reader) iter.Seq2[Event, error] {
 // was at fault.
 func recoverable(err error) bool {
 	var line *LineError
-	return err == nil || errors.As(err, &line) && !errors.Is(err, ErrTruncated)
+	return err == nil || errors.As(err, &line)
 }
 
 // A lineReader takes a trail apart into lines of bounded length.

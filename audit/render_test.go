@@ -76,7 +76,14 @@ func TestRenderStyle(t *testing.T) {
 
 // Whatever the jail puts in, nothing reaches the terminal but what is simply shown.
 func TestRenderHostile(t *testing.T) {
-	hostile := "a\x1b]52;c;eA==\x07\n\r\x00\u009b31m\u202e\xff\u200b"
+	// One at a time, so that quoting for one does not hide that another is let through.
+	for _, hostile := range []string{"a\x1b]52;c;eA==\x07", "\n", "\r", "\x00", "\u009b31m", "\u202e", "\xff", "\u200b", "\u00a0", "\ue000"} {
+		checkHostile(t, hostile)
+	}
+}
+
+func checkHostile(t *testing.T, hostile string) {
+	t.Helper()
 	p := Process{PID: 1, Name: hostile, Path: hostile, Argv: []string{hostile}}
 	for _, r := range []Record{
 		RunStart{Argv: []string{hostile}}, RunEnd{Reason: hostile, Signal: hostile},

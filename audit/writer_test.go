@@ -291,7 +291,7 @@ func TestDifferentDenialsAreNotFolded(t *testing.T) {
 		change(func(c *Connect) { c.Process.Name = "b" }),
 		DNS{Name: "evil.example", Type: "A", Outcome: Blocked, Process: p},
 		DNS{Name: "evil.example", Type: "AAAA", Outcome: Blocked, Process: p},
-		Exec{Process: Process{PID: 9, Argv: []string{"a b"}}, Outcome: Blocked},
+		Exec{Process: Process{PID: 9, Argv: []string{"a:b"}}, Outcome: Blocked},
 		Exec{Process: Process{PID: 9, Argv: []string{"a", "b"}}, Outcome: Blocked},
 		Finding{Title: "a", Detail: "bc", Outcome: Blocked},
 		Finding{Title: "ab", Detail: "c", Outcome: Blocked},
