@@ -1,12 +1,14 @@
 package run
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,9 +17,6 @@ import (
 // agent's hours of work are no time to find that out.
 func checkOutputs(o Options, cwd string) error {
 	if err := checkName(o.Name); err != nil {
-		return err
-	}
-	if err := checkStatusFD(o.StatusFD); err != nil {
 		return err
 	}
 	if o.Audit != "" {
@@ -70,6 +69,30 @@ func checkStatusFD(fd int) error {
 	}
 	if fd > 2 {
 		unix.CloseOnExec(fd) // nothing that we start has any business with it
+	}
+	return nil
+}
+
+// tellFailure writes to --status-fd that agentjail itself failed: who waits for a
+// line there gets one in every case.
+func (s *session) tellFailure(err error) error {
+	if !s.statusOpen {
+		return nil
+	}
+	st := status{RunID: s.info.ID, Name: s.opt.Name, ExitCode: exitCode(err), Reason: "failed to start",
+		Duration: time.Since(s.begun).Seconds(), Error: err.Error()}
+	if s.trail != nil { // else nothing was kept
+		st.Audit, st.State, st.Artifacts = s.info.Audit, s.state, s.info.Artifacts
+	}
+	if s.info.Ended != nil {
+		st.Reason, st.Changes, st.Refused = s.info.Reason, s.info.Changes, s.info.Refused
+	}
+	line, jerr := json.Marshal(st)
+	if jerr != nil {
+		return jerr
+	}
+	if _, werr := unix.Write(s.opt.StatusFD, append(line, '\n')); werr != nil {
+		return fmt.Errorf("--status-fd %d: %w", s.opt.StatusFD, werr)
 	}
 	return nil
 }

@@ -30,17 +30,18 @@ type session struct {
 	opt  Options
 	spec *profiles.Spec
 
-	id       string
-	runtime  string // this run's folders
-	state    string
-	alive    *os.File // the lock in the state folder, held to the very end
-	info     Info
-	terminal bool
-	features jail.Features
-	claim    *jail.Claim
-	link     netns.LinkPlan
-	plan     *jail.Plan
-	bundle   string // CA bundle, where the profile adds to the host's
+	id         string
+	runtime    string // this run's folders
+	state      string
+	alive      *os.File // the lock in the state folder, held to the very end
+	info       Info
+	terminal   bool
+	statusOpen bool // --status-fd was looked at and can be written
+	features   jail.Features
+	claim      *jail.Claim
+	link       netns.LinkPlan
+	plan       *jail.Plan
+	bundle     string // CA bundle, where the profile adds to the host's
 
 	trail   *audit.Writer
 	sink    *counter
@@ -59,10 +60,15 @@ type session struct {
 // Run runs one command in a jail and returns its exit code as an *ExitError, or
 // what kept it from running.
 func Run(h Host, o Options) error {
-	err := newSession(h, o).run()
+	s := newSession(h, o)
+	err := s.run()
 	var le *jail.LayerError
 	if errors.As(err, &le) {
-		return mended(err, gatherFacts(h))
+		err = mended(err, gatherFacts(h))
+	}
+	var ended *ExitError
+	if err != nil && !errors.As(err, &ended) {
+		return errors.Join(err, s.tellFailure(err))
 	}
 	return err
 }
@@ -124,6 +130,10 @@ func (s *session) run() (err error) {
 
 // check refuses what needs no profile to be refused.
 func (s *session) check() error {
+	if err := checkStatusFD(s.opt.StatusFD); err != nil {
+		return err
+	}
+	s.statusOpen = s.opt.StatusFD >= 0
 	if err := checkCommand(s.opt.Argv); err != nil {
 		return err
 	}
