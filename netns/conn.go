@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/agentjail/agentjail/audit"
@@ -71,6 +72,10 @@ func (g *gateway) serveConn(tcp *net.TCPConn, redirected bool) {
 	c.name, c.verdict = g.judge(c.addr, c.port)
 	if c.verdict.Action != profiles.Allow || c.verdict.Rule == nil {
 		g.explain(c)
+		return
+	}
+	if a := g.network.Access(c.name, c.addr, c.port); a.Plaintext() || c.verdict.Rule.Protocol == profiles.ProtocolHTTP && slices.ContainsFunc(a.Rules, func(r *profiles.NetRule) bool { return !r.AnyRequest }) {
+		g.refuse(c, "the rule is about requests, which this version does not look into")
 		return
 	}
 	serve, ok := g.handlers[c.verdict.Rule.Protocol]

@@ -270,6 +270,7 @@ func allow(line int, host string, proto profiles.Protocol, upstream string, port
 	}
 	return profiles.NetRule{
 		Label: host, Hosts: []profiles.HostPattern{h}, Ports: ports, Protocol: proto, Upstream: upstream,
+		AnyRequest: proto == profiles.ProtocolTLS || proto == profiles.ProtocolHTTP,
 		Origin: profiles.Origin{File: "test.hcl", Line: line},
 	}
 }

@@ -25,6 +25,7 @@ type layer struct {
 
 	files    Files
 	network  Network
+	secrets  []Secret
 	passEnv  []Pattern
 	env      []EnvVar
 	syscalls []Syscall
@@ -48,7 +49,7 @@ func (d *decoder) decode(content *hcl.BodyContent) *layer {
 	for _, b := range content.Blocks {
 		// One of a kind, so that its scalars have one place; limits come in groups
 		// that differ in `enforce`.
-		if first, dup := seen[b.Type]; dup && b.Type != "variable" && b.Type != "limits" {
+		if first, dup := seen[b.Type]; dup && b.Type != "variable" && b.Type != "limits" && b.Type != "secret" {
 			d.fail(b.DefRange, "Duplicate block", fmt.Sprintf("The %s block already stands in line %d: put both into one.", b.Type, first.Start.Line))
 		}
 		seen[b.Type] = b.DefRange
@@ -59,6 +60,8 @@ func (d *decoder) decode(content *hcl.BodyContent) *layer {
 			d.files(b, l)
 		case "network":
 			d.network(b, l)
+		case "secret":
+			d.secret(b, l)
 		case "process":
 			d.process(b, l)
 		case "syscalls":

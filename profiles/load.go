@@ -81,6 +81,7 @@ func Load(name string, o Options) (*Spec, hcl.Diagnostics, map[string]*hcl.File)
 	if top != nil {
 		l.visit(top, nil, nil)
 		l.unusedVars()
+		l.secretsKnown()
 	}
 	sortDiagnostics(l.diags, l.files)
 	if l.diags.HasErrors() {
@@ -107,6 +108,7 @@ type loader struct {
 	parsed   map[string]*hcl.File // by display name
 	files    []*file              // in the order they were read
 	layers   []*layer             // a file comes after all that it extends
+	bindings []binding            // of secrets to hosts
 	state    map[string]visit     // by key
 	declared map[string]bool      // variables of any file
 }
@@ -210,6 +212,7 @@ func (l *loader) visit(f *file, chain []string, rng *hcl.Range) {
 	parents, said := d.extends(content)
 	layer := d.decode(content)
 	l.diags = append(l.diags, d.diags...)
+	l.bindings = append(l.bindings, d.bindings...)
 	chain = append(slices.Clone(chain), f.base)
 	for _, p := range parents {
 		if parent := l.find(p.s, f, p.rng.Ptr()); parent != nil {

@@ -143,19 +143,20 @@ func TestLoad(t *testing.T) {
 		},
 		Network: Network{
 			Allow: []NetRule{
-				{Label: "api.example.com", Hosts: exact("api.example.com"), Ports: []uint16{443}, Protocol: ProtocolTLS, Origin: w(27)},
-				{Label: "tracker", Hosts: exact("issues.example.com"), Ports: []uint16{443}, Protocol: ProtocolTLS, Reason: "issues", Origin: w(31)},
-				{Label: "tracker", Hosts: []HostPattern{{Kind: HostWildcard, Name: "tracker.example"}}, Ports: []uint16{8443}, Protocol: ProtocolTLS, Reason: "issues", Origin: w(32)},
-				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{443, 8080}, Protocol: ProtocolTLS, Origin: w(38)},
-				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{80}, Protocol: ProtocolHTTP, Origin: w(38)},
+				{Label: "api.example.com", Hosts: exact("api.example.com"), Ports: []uint16{443}, Protocol: ProtocolTLS, AnyRequest: true, Origin: w(27)},
+				{Label: "tracker", Hosts: exact("issues.example.com"), Ports: []uint16{443}, Protocol: ProtocolTLS, AnyRequest: true, Reason: "issues", Origin: w(31)},
+				{Label: "tracker", Hosts: []HostPattern{{Kind: HostWildcard, Name: "tracker.example"}}, Ports: []uint16{8443}, Protocol: ProtocolTLS, AnyRequest: true, Reason: "issues", Origin: w(32)},
+				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{443, 8080}, Protocol: ProtocolTLS, AnyRequest: true, Origin: w(38)},
+				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{80}, Protocol: ProtocolHTTP, AnyRequest: true, Origin: w(38)},
 				{Label: "mixed", Hosts: exact("mixed.example"), Ports: []uint16{22}, Protocol: ProtocolSSH, Origin: w(38)},
-				{Label: "stand-in.example", Hosts: exact("stand-in.example"), Ports: []uint16{443}, Protocol: ProtocolTLS, Upstream: "127.0.0.1:9443", UpstreamCA: "/p/ca.pem", Origin: w(42)},
+				{Label: "stand-in.example", Hosts: exact("stand-in.example"), Ports: []uint16{443}, Protocol: ProtocolTLS, AnyRequest: true, Upstream: "127.0.0.1:9443", UpstreamCA: "/p/ca.pem", Origin: w(42)},
 			},
 			Deny: []NetRule{
 				{Label: "gist.example.com", Hosts: exact("gist.example.com"), Ports: []uint16{}, Reason: "exfiltration", Origin: w(47)},
 				{Label: "*.tools.example", Hosts: []HostPattern{{Kind: HostWildcard, Name: "tools.example"}}, Ports: []uint16{}, Origin: at("offline-tools.hcl", 3)},
 			},
 		},
+		Secrets: []Secret{},
 		Process: Process{
 			PassEnv: []Pattern{{"TERM", w(51)}},
 			Env: []EnvVar{
@@ -204,7 +205,7 @@ var specsEqual = cmp.Options{
 }
 
 func TestJSONRoundTrip(t *testing.T) {
-	for _, s := range []*Spec{mustLoad(t, "/p/web.hcl", fullOptions()), mustLoad(t, "offline", mapOptions(nil))} {
+	for _, s := range []*Spec{mustLoad(t, "/p/web.hcl", fullOptions()), mustLoad(t, "offline", mapOptions(nil)), requestSpec(t)} {
 		b, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +227,7 @@ func TestJSONRoundTrip(t *testing.T) {
 func TestWriteText(t *testing.T) {
 	o := fullOptions()
 	o.Home = "/home/a*b"
-	for _, s := range []*Spec{mustLoad(t, "/p/web.hcl", o), mustLoad(t, "offline", o), mustLoad(t, "default", o)} {
+	for _, s := range []*Spec{mustLoad(t, "/p/web.hcl", o), mustLoad(t, "offline", o), mustLoad(t, "default", o), requestSpec(t)} {
 		s.Process.Env = append(s.Process.Env, EnvVar{Name: "ZZ", Value: "a ${b} %{c} \"quoted\"\n\\end"})
 		var out strings.Builder
 		if err := WriteText(&out, s); err != nil {
@@ -269,7 +270,7 @@ func TestJSONSyntax(t *testing.T) {
   "limits": [{"time": "1h"}, {"cpus": 2, "enforce": "best-effort"}]
 }`}))
 	want := []NetRule{
-		{Label: "${not a template}", Hosts: exact("a.example"), Ports: []uint16{443}, Protocol: ProtocolTLS, Origin: at("x.json", 7)},
+		{Label: "${not a template}", Hosts: exact("a.example"), Ports: []uint16{443}, Protocol: ProtocolTLS, AnyRequest: true, Origin: at("x.json", 7)},
 		{Label: "${not a template}", Hosts: exact("b.example"), Ports: []uint16{22}, Protocol: ProtocolSSH, Origin: at("x.json", 8)},
 	}
 	if diff := cmp.Diff(want, s.Network.Allow, specsEqual); diff != "" {

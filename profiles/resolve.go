@@ -27,6 +27,7 @@ func resolve(top *file, layers []*layer, files []*file, o *Options) *Spec {
 		Workspace: Workspace{Path: o.Cwd, Mode: defaultMode, Upper: defaultUpper, Size: defaultWorkspaceSize, Hide: []Pattern{}},
 		Files:     Files{Read: []Pattern{}, Write: []Pattern{}, Exec: []Pattern{}, Deny: []Pattern{}},
 		Network:   Network{Allow: []NetRule{}, Deny: []NetRule{}},
+		Secrets:   []Secret{},
 		Process:   Process{PassEnv: []Pattern{}, Env: []EnvVar{}},
 		Syscalls:  []Syscall{},
 		Artifacts: Artifacts{Collect: []Pattern{}, Size: defaultArtifactsSize},
@@ -86,6 +87,11 @@ func (s *Spec) addRules(l *layer) {
 	addPatterns(&s.Files.Deny, l.files.Deny)
 	s.Network.Allow = append(s.Network.Allow, l.network.Allow...)
 	s.Network.Deny = append(s.Network.Deny, l.network.Deny...)
+	for _, x := range l.secrets {
+		if s.Secret(x.Name) == nil { // the nearest file's counts
+			s.Secrets = append(s.Secrets, x)
+		}
+	}
 	addPatterns(&s.Process.PassEnv, l.passEnv)
 	addPatterns(&s.Artifacts.Collect, l.collect)
 	for _, v := range l.env {

@@ -41,6 +41,7 @@ func (d *decoder) allow(b *hcl.Block) (rules []NetRule) {
 		model.Protocol, ok = Protocol(p), ok && fine
 	}
 	d.upstream(c, &model)
+	ok = d.requests(c, &model) && ok
 	if !ok {
 		return nil
 	}
@@ -52,9 +53,12 @@ func (d *decoder) allow(b *hcl.Block) (rules []NetRule) {
 		for _, group := range byProtocol(p, model.Protocol) {
 			r := model
 			r.Hosts, r.Ports, r.Protocol, r.Origin = []HostPattern{h.HostPattern}, group.ports, group.protocol, h.origin
+			r.forProtocol()
 			rules = join(rules, r)
 		}
 	}
+	d.requestProtocol(c, rules)
+	d.wildcardSecret(c, rules)
 	return rules
 }
 

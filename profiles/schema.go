@@ -17,7 +17,7 @@ import (
 type schema struct {
 	attrs  []string
 	blocks []string            // without a label
-	named  map[string]string   // block type → what its one label is
+	named  map[string][]string // block type → what its labels are
 	later  map[string]struct{} // attributes and blocks
 }
 
@@ -33,8 +33,8 @@ func profileSchema() schema {
 	return schema{
 		attrs:  []string{"description", "extends"},
 		blocks: []string{"workspace", "files", "network", "process", "syscalls", "limits", "artifacts", "audit"},
-		named:  map[string]string{"variable": "name"},
-		later:  laterSet("secret", "budget", "approval", "on", "test"),
+		named:  map[string][]string{"variable": {"name"}, "secret": {"name"}},
+		later:  laterSet("budget", "approval", "on", "test"),
 	}
 }
 
@@ -50,16 +50,26 @@ func filesSchema() schema {
 
 func networkSchema() schema {
 	return schema{
-		named: map[string]string{"allow": "host", "deny": "host"},
+		named: map[string][]string{"allow": {"host"}, "deny": {"host"}},
 		later: laterSet("ask", "host_port", "publish"),
 	}
 }
 
 func allowSchema() schema {
 	return schema{
-		attrs: []string{"hosts", "ports", "protocol", "upstream", "upstream_ca", "reason"},
-		later: laterSet("request", "secret", "provider"),
+		attrs: []string{"hosts", "ports", "protocol", "upstream", "upstream_ca", "reason",
+			"secret", "limit", "upload", "download", "connections"},
+		named: map[string][]string{"request": {"method", "path"}},
+		later: laterSet("provider", "sanitize", "fault"),
 	}
+}
+
+func requestSchema() schema {
+	return schema{attrs: []string{"when", "limit", "reason"}, later: laterSet("spend")}
+}
+
+func secretSchema() schema {
+	return schema{attrs: []string{"env", "file", "command", "variable", "header", "format", "query", "basic", "inject"}}
 }
 
 func denySchema() schema { return schema{attrs: []string{"hosts", "ports", "reason"}} }
@@ -87,8 +97,8 @@ func (s schema) hcl() *hcl.BodySchema {
 	for _, t := range s.blocks {
 		b.Blocks = append(b.Blocks, hcl.BlockHeaderSchema{Type: t})
 	}
-	for t, label := range s.named {
-		b.Blocks = append(b.Blocks, hcl.BlockHeaderSchema{Type: t, LabelNames: []string{label}})
+	for t, labels := range s.named {
+		b.Blocks = append(b.Blocks, hcl.BlockHeaderSchema{Type: t, LabelNames: labels})
 	}
 	return b
 }

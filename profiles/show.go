@@ -52,6 +52,9 @@ func WriteText(w io.Writer, s *Spec) error {
 		t.netRule("deny", r)
 	}
 	t.close()
+	for _, x := range s.Secrets {
+		t.secret(x)
+	}
 
 	t.open("process", Origin{})
 	t.patterns("pass_env", s.Process.PassEnv)
@@ -154,6 +157,60 @@ func (t *textWriter) netRule(action string, r NetRule) {
 		if a.value != "" {
 			t.printf("%s = %s", a.name, quote(a.value))
 		}
+	}
+	if len(r.Secrets) > 0 {
+		t.printf("secret = [secret.%s]", strings.Join(r.Secrets, ", secret."))
+	}
+	t.quota(r.Limit)
+	for _, a := range []struct {
+		name string
+		size int64
+	}{{"upload", r.Upload}, {"download", r.Download}} {
+		if a.size != 0 {
+			t.printf("%s = %s", a.name, quote(FormatSize(a.size)))
+		}
+	}
+	if r.Connections != 0 {
+		t.printf("connections = %d", r.Connections)
+	}
+	for _, q := range r.Requests {
+		t.open("request "+quote(strings.Join(q.Methods, "|"))+" "+quote(q.Path), q.Origin)
+		if q.When != nil {
+			t.printf("when = %s", q.When.Source)
+		}
+		t.quota(q.Limit)
+		if q.Reason != "" {
+			t.printf("reason = %s", quote(q.Reason))
+		}
+		t.close()
+	}
+	t.close()
+}
+
+func (t *textWriter) quota(q *Quota) {
+	if q != nil {
+		t.rule(q.Origin, "limit = %s", quote(q.Rate.String()))
+	}
+}
+
+func (t *textWriter) secret(x Secret) {
+	t.open("secret "+quote(x.Name), x.Origin)
+	for _, a := range []struct{ name, value string }{
+		{"env", x.Env}, {"file", x.File}, {"variable", x.Variable}, {"header", x.Header}, {"format", x.Format}, {"query", x.Query}, {"basic", x.Basic},
+	} {
+		if a.value != "" {
+			t.printf("%s = %s", a.name, quote(a.value))
+		}
+	}
+	if len(x.Command) > 0 {
+		words := make([]string, len(x.Command))
+		for i, w := range x.Command {
+			words[i] = quote(w)
+		}
+		t.printf("command = [%s]", strings.Join(words, ", "))
+	}
+	if x.Inject {
+		t.printf("inject = true")
 	}
 	t.close()
 }

@@ -20,6 +20,7 @@ type Spec struct {
 	Workspace   Workspace `json:"workspace"`
 	Files       Files     `json:"files"`
 	Network     Network   `json:"network"`
+	Secrets     []Secret  `json:"secrets"`
 	Process     Process   `json:"process"`
 	Syscalls    []Syscall `json:"syscalls"` // opened beyond the base allowlist
 	Limits      Limits    `json:"limits"`
@@ -149,6 +150,59 @@ type NetRule struct {
 	UpstreamCA string        `json:"upstream_ca,omitempty"` // absolute path of a PEM file
 	Reason     string        `json:"reason,omitempty"`
 	Origin     Origin        `json:"origin"`
+
+	// What may be asked of the host: everything (AnyRequest), or what Requests name
+	// and nothing else. It counts for TLS and HTTP; nobody looks into the rest.
+	AnyRequest bool          `json:"any_request,omitempty"`
+	Requests   []RequestRule `json:"requests,omitempty"`
+	Secrets    []string      `json:"secrets,omitempty"` // names of those that the host may get
+
+	Limit       *Quota `json:"limit,omitempty"`       // requests of each host; connections where nobody looks into them
+	Upload      int64  `json:"upload,omitempty"`      // bytes to each host in a run; 0: no cap
+	Download    int64  `json:"download,omitempty"`    // bytes from each host in a run; 0: no cap
+	Connections int64  `json:"connections,omitempty"` // to each host at once; 0: no cap
+}
+
+// RequestRule is one `request` block of an `allow`.
+type RequestRule struct {
+	Methods []string   `json:"methods"` // "*": every one
+	Path    string     `json:"path"`    // a pattern; see MatchPath
+	When    *Condition `json:"when,omitempty"`
+	Limit   *Quota     `json:"limit,omitempty"` // of each host
+	Reason  string     `json:"reason,omitempty"`
+	Origin  Origin     `json:"origin"`
+}
+
+// Condition is the expression of a `when`, as source text in which variables are
+// replaced by their values. Only `request` is left to refer to.
+type Condition struct {
+	Source string `json:"source"`
+	Body   bool   `json:"body,omitempty"` // it refers to the body
+	Origin Origin `json:"origin"`
+}
+
+// Quota is how often something may be done.
+type Quota struct {
+	Rate   Rate   `json:"rate"`
+	Origin Origin `json:"origin"`
+}
+
+// Secret is a credential that the gateway puts into requests and the jail never
+// holds. It comes from exactly one of Env, File and Command, and goes into exactly
+// one of Header, Query and Basic.
+type Secret struct {
+	Name    string   `json:"name"`
+	Env     string   `json:"env,omitempty"`     // a variable of the caller's
+	File    string   `json:"file,omitempty"`    // absolute path
+	Command []string `json:"command,omitempty"` // program and arguments, no shell
+
+	Variable string `json:"variable,omitempty"` // that holds the placeholder in the jail; "" for none
+	Header   string `json:"header,omitempty"`   // lower case
+	Format   string `json:"format,omitempty"`   // of the header's value, with one "%s"
+	Query    string `json:"query,omitempty"`    // parameter
+	Basic    string `json:"basic,omitempty"`    // user name of HTTP basic authentication
+	Inject   bool   `json:"inject,omitempty"`   // also into requests that have none
+	Origin   Origin `json:"origin"`
 }
 
 // HostKind tells the three forms of a host pattern apart.

@@ -24,6 +24,8 @@ type decoder struct {
 	cwd   string
 	ctx   *hcl.EvalContext
 	diags hcl.Diagnostics
+
+	bindings []binding
 }
 
 func (d *decoder) fail(rng hcl.Range, summary, detail string) {
@@ -160,6 +162,18 @@ func (d *decoder) choice(e hcl.Expression, what string, words ...string) (string
 		return "", false
 	}
 	return t.s, true
+}
+
+func (d *decoder) boolean(e hcl.Expression) (value, ok bool) {
+	v, ok := d.eval(e)
+	if !ok {
+		return false, false
+	}
+	if v.Type() != cty.Bool {
+		d.fail(e.Range(), "Wrong type", fmt.Sprintf("true or false is expected here, not %s.", kindOf(v)))
+		return false, false
+	}
+	return v.True(), true
 }
 
 // integer reads a whole number from 1 up to most.

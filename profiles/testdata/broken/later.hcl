@@ -5,12 +5,13 @@ network {
 
   allow "api.example" {
     provider = "anthropic"
-    secret   = secret.anthropic
-    request "GET" "/**" {}
+    sanitize = "html"
+    request "GET" "/**" {
+      spend = { model = 1 }
+    }
   }
 }
 
-secret "anthropic" { env = "KEY" }
 budget "model" { per_run = 5 }
 approval { timeout = "2m" }
 on "escape" { action = "freeze" }
