@@ -118,6 +118,8 @@ func build(s source, r *Redactor, record Record, at time.Time, b bounds) *entry 
 		h, root = s.connectClosed(record, at)
 	case DNS:
 		h, root = s.dns(record, at)
+	case HTTP:
+		h, root = s.http(record, at)
 	case File:
 		h, root = s.file(record, at)
 	case LimitHit:
@@ -153,6 +155,8 @@ func foldKey(record Record) string {
 		if r.Outcome == Blocked {
 			return digestKey("dns", r.Process, r.Name, r.Type, r.RCode, r.Rule, r.Reason)
 		}
+	case HTTP:
+		return httpFoldKey(r)
 	case Finding:
 		if r.Outcome == Blocked {
 			return digestKey("finding", r.Process, r.Title, r.Detail, r.Severity, r.Rule)

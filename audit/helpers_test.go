@@ -65,6 +65,9 @@ func samples() map[string]Record {
 		}
 		m["dns "+string(o)] = DNS{Name: "example.com", Type: "A", Answers: []string{"198.18.0.1"}, RCode: "NOERROR", Outcome: o, Rule: "web.hcl:20", Process: curl}
 		m["dns odd "+string(o)] = DNS{Type: "TYPE65534", RCode: "BADVERS", Outcome: o}
+		m["http "+string(o)] = HTTP{ID: 7, Method: "POST", Scheme: "https", Host: "example.com", Port: 443, Path: "/v1/messages", Version: "2", Status: 200,
+			BytesOut: 10, BytesIn: 20, Duration: time.Second, Latency: time.Millisecond, Secrets: []string{"api"}, Outcome: o, Rule: "web.hcl:20", Reason: "because", Process: curl}
+		m["http odd "+string(o)] = HTTP{Method: "BREW", Outcome: o}
 		for _, severity := range []string{"low", "medium", "high", "odd"} {
 			m["finding "+severity+string(o)] = Finding{Title: "escape attempt", Detail: "io_uring_setup", Severity: severity, Outcome: o, Rule: "base.hcl:3", Process: curl}
 		}

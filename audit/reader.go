@@ -35,34 +35,36 @@ type Event struct {
 	Raw  []byte `json:"-"` // without the newline
 	Line int    `json:"-"`
 
-	ActionID      int           `json:"action_id"`
-	ActivityID    int           `json:"activity_id"`
-	ActivityName  string        `json:"activity_name"`
-	Actor         EventActor    `json:"actor"`
-	App           EventApp      `json:"app"`
-	Attestations  []Attestation `json:"attestation_list"`
-	ClassUID      int           `json:"class_uid"`
-	Count         int64         `json:"count"`
-	Connection    EventConn     `json:"connection_info"`
-	DispositionID int           `json:"disposition_id"`
-	Dst           EventEndpoint `json:"dst_endpoint"`
-	ExitCode      int           `json:"exit_code"`
-	File          EventFile     `json:"file"`
-	FileResult    EventFile     `json:"file_result"`
-	Finding       EventFinding  `json:"finding_info"`
-	Message       string        `json:"message"`
-	Metadata      EventMetadata `json:"metadata"`
-	Policy        EventPolicy   `json:"policy"`
-	Process       EventProcess  `json:"process"`
-	Query         EventQuery    `json:"query"`
-	RCode         string        `json:"rcode"`
-	SeverityID    int           `json:"severity_id"`
-	Status        string        `json:"status"`
-	StatusDetail  string        `json:"status_detail"`
-	Time          int64         `json:"time"`
-	TimeDT        string        `json:"time_dt"`
-	Traffic       EventTraffic  `json:"traffic"`
-	TypeUID       int64         `json:"type_uid"`
+	ActionID      int               `json:"action_id"`
+	ActivityID    int               `json:"activity_id"`
+	ActivityName  string            `json:"activity_name"`
+	Actor         EventActor        `json:"actor"`
+	App           EventApp          `json:"app"`
+	Attestations  []Attestation     `json:"attestation_list"`
+	ClassUID      int               `json:"class_uid"`
+	Count         int64             `json:"count"`
+	Connection    EventConn         `json:"connection_info"`
+	DispositionID int               `json:"disposition_id"`
+	Dst           EventEndpoint     `json:"dst_endpoint"`
+	ExitCode      int               `json:"exit_code"`
+	File          EventFile         `json:"file"`
+	FileResult    EventFile         `json:"file_result"`
+	Finding       EventFinding      `json:"finding_info"`
+	HTTPRequest   EventHTTPRequest  `json:"http_request"`
+	HTTPResponse  EventHTTPResponse `json:"http_response"`
+	Message       string            `json:"message"`
+	Metadata      EventMetadata     `json:"metadata"`
+	Policy        EventPolicy       `json:"policy"`
+	Process       EventProcess      `json:"process"`
+	Query         EventQuery        `json:"query"`
+	RCode         string            `json:"rcode"`
+	SeverityID    int               `json:"severity_id"`
+	Status        string            `json:"status"`
+	StatusDetail  string            `json:"status_detail"`
+	Time          int64             `json:"time"`
+	TimeDT        string            `json:"time_dt"`
+	Traffic       EventTraffic      `json:"traffic"`
+	TypeUID       int64             `json:"type_uid"`
 
 	Unmapped json.RawMessage `json:"unmapped"`
 }

@@ -63,6 +63,8 @@ func (e Event) View() View {
 		v.Target = fmt.Sprintf("%s, %d bytes out, %d in", host, e.Traffic.BytesOut, e.Traffic.BytesIn)
 	case 400301:
 		v.Kind, v.Target = "dns", e.Query.Type+" "+e.Query.Hostname+" "+e.RCode
+	case 400201, 400202, 400203, 400204, 400205, 400206, 400207, 400208, 400209, 400299:
+		v.Kind, v.Target = "http", e.httpView()
 	case 100101, 100103, 100104:
 		v.Kind, v.Target = "file", strings.ToLower(e.ActivityName)+" "+e.File.Path
 	case 100105:

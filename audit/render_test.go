@@ -90,6 +90,7 @@ func checkHostile(t *testing.T, hostile string) {
 		Exec{Process: p, Outcome: Blocked, Rule: hostile, Reason: hostile}, Exit{Process: p, Signal: hostile},
 		Connect{Network: hostile, Name: hostile, Addr: hostile, Process: p, Rule: hostile, Outcome: Blocked},
 		ConnectClosed{Name: hostile, Error: hostile}, DNS{Name: hostile, Type: hostile, RCode: hostile, Process: p},
+		HTTP{Method: hostile, Scheme: hostile, Host: hostile, Path: hostile, Outcome: Blocked, Reason: hostile, Process: p},
 		File{Op: FileRenamed, Path: hostile, OldPath: hostile, Type: hostile},
 		LimitHit{Limit: hostile, Unit: hostile, Action: hostile, Detail: hostile}, Finding{Title: hostile, Detail: hostile, Process: p},
 		Wipe{Left: []string{hostile}},

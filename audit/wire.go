@@ -30,6 +30,8 @@ func kindOf(r Record) (string, bool) {
 		return "connect_closed", true
 	case DNS:
 		return "dns", true
+	case HTTP:
+		return "http", true
 	case File:
 		return "file", true
 	case LimitHit:
@@ -89,6 +91,8 @@ func DecodeRecord(b []byte) (Record, error) {
 		return decode[ConnectClosed](b)
 	case "dns":
 		return decode[DNS](b)
+	case "http":
+		return decode[HTTP](b)
 	case "file":
 		return decode[File](b)
 	case "limit":

@@ -40,6 +40,8 @@ func countName(r audit.Record) string {
 		return with("connect", r.Outcome)
 	case audit.DNS:
 		return with("dns", r.Outcome)
+	case audit.HTTP:
+		return with("http", r.Outcome)
 	case audit.File:
 		return "file"
 	case audit.LimitHit:
@@ -63,5 +65,5 @@ func (c *counter) totals() map[string]int64 {
 
 // refused is how often a policy said no.
 func refused(counts map[string]int64) int64 {
-	return counts["exec_blocked"] + counts["connect_blocked"] + counts["dns_blocked"]
+	return counts["exec_blocked"] + counts["connect_blocked"] + counts["dns_blocked"] + counts["http_blocked"]
 }
