@@ -122,64 +122,31 @@ func (s *shim) fail(err error) {
 
 func (s *shim) mark(what string) { s.marks = append(s.marks, Mark{"PID 1: " + what, time.Now()}) }
 
+// start builds everything inside. It is one list of steps; what each needs of the
+// ones before it is what it takes.
 func (s *shim) start() error {
 	s.mark("started")
 	// The network needs nothing of the plan but its own part, and half of the time;
 	// it is on the way while the supervisor still makes the root.
-	type outcome struct {
-		files []*os.File
-		err   error
-	}
-	network := make(chan outcome, 1)
+	network := make(chan networkResult, 1)
 	go func() {
 		files, err := s.hooks.Network(json.RawMessage(s.network))
-		network <- outcome{files, err}
+		network <- networkResult{files, err}
 	}()
-	sp, err := s.readPlan()
-	if err != nil {
-		return err
-	}
-	s.plan = sp.Plan
-	s.mark("plan read")
-	if err := buildView(s.plan); err != nil {
-		return layerError("file view", err, "")
-	}
-	files := []*os.File{}
-	names := []string{}
-	add := func(name string, f ...*os.File) {
-		for _, file := range f {
-			files, names = append(files, file), append(names, name)
-		}
-	}
-	upper, err := setUpWorkspace(s.plan)
-	if err != nil {
-		return layerError("overlay", err, "")
-	}
-	if upper != nil {
-		add("upper", upper)
-	}
-	if err := dropSetup(s.plan); err != nil {
-		return layerError("file view", err, "")
-	}
-	if err := hardenProc(); err != nil {
-		return layerError("proc", err, "")
-	}
-	if err := maskDenied(s.plan); err != nil {
-		return layerError("file view", err, "")
-	}
-	s.mark("file view built")
+	sp, upper, err := s.view()
 	n := <-network
-	s.mark("network up")
 	if n.err != nil {
+		// First, since a netlink library in trouble may have closed a descriptor of the
+		// file view's.
 		return layerError("network", n.err, "")
 	}
-	add("network", n.files...)
+	if err != nil {
+		return layerError("file view", err, "")
+	}
+	s.mark("network up")
 	st, master, err := s.stage(sp.Filter)
 	if err != nil {
 		return err
-	}
-	if master != nil {
-		add("pty", master)
 	}
 	if s.plan.Affinity > 0 {
 		// Inherited by the stage, which this thread clones.
@@ -198,7 +165,6 @@ func (s *shim) start() error {
 	if rep.listener == nil {
 		return &LayerError{Layer: "seccomp", Err: errors.New("the filter gave no notification descriptor")}
 	}
-	add("listener", rep.listener)
 	s.agent, s.reports = pid, reports
 	unix.Close(st.ruleset)
 	s.mark("agent's stage ready")
@@ -206,15 +172,67 @@ func (s *shim) start() error {
 		return err
 	}
 	s.mark("capabilities dropped")
-	if err := send(s.control, message{Type: msgReady, PID: pid, Checks: rep.checks, Files: names, Marks: s.marks}, files); err != nil {
+	if err := s.handOver(rep, upper, master, n.files); err != nil {
 		return err
 	}
-	closeAll(files)
 	for _, f := range st.stdio {
 		if f != s.tty {
 			f.Close()
 		}
 	}
+	return nil
+}
+
+type networkResult struct {
+	files []*os.File
+	err   error
+}
+
+// view builds the file view and takes away what it was built from.
+func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
+	if sp, err = s.readPlan(); err != nil {
+		return sp, nil, err
+	}
+	s.plan = sp.Plan
+	s.mark("plan read")
+	if err := buildView(s.plan); err != nil {
+		return sp, nil, err
+	}
+	if upper, err = setUpWorkspace(s.plan); err != nil {
+		return sp, nil, layerError("overlay", err, "")
+	}
+	if err := dropSetup(s.plan); err != nil {
+		return sp, nil, err
+	}
+	if err := hardenProc(); err != nil {
+		return sp, nil, layerError("proc", err, "")
+	}
+	if err := maskDenied(s.plan); err != nil {
+		return sp, nil, err
+	}
+	s.mark("file view built")
+	return sp, upper, nil
+}
+
+// handOver gives the supervisor every descriptor that is its own, and keeps none.
+func (s *shim) handOver(rep stageReport, upper, master *os.File, network []*os.File) error {
+	m := message{Type: msgReady, PID: s.agent, Checks: rep.checks, Marks: s.marks}
+	var files []*os.File
+	add := func(name string, f *os.File) {
+		if f != nil {
+			files, m.Files = append(files, f), append(m.Files, name)
+		}
+	}
+	add("listener", rep.listener)
+	add("upper", upper)
+	add("pty", master)
+	for _, f := range network {
+		add("network", f)
+	}
+	if err := send(s.control, m, files); err != nil {
+		return err
+	}
+	closeAll(files)
 	return nil
 }
 
