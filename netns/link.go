@@ -124,9 +124,10 @@ func openSocket(s SocketPlan, group uint16) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
 	}
+	sock := fd // the results are overwritten on the way out
 	defer func() {
 		if err != nil {
-			unix.Close(fd)
+			unix.Close(sock)
 		}
 	}()
 	opts := []struct{ level, name, value int }{}

@@ -17,9 +17,10 @@ func openNFLog(group uint16) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
+	sock := fd // the results are overwritten on the way out
 	defer func() {
 		if err != nil {
-			unix.Close(fd)
+			unix.Close(sock)
 		}
 	}()
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
