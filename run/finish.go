@@ -258,7 +258,8 @@ func (s *session) report(st status) error {
 	case s.opt.JSON:
 		_, err = s.host.Stderr.Write(line)
 	case !s.opt.Quiet:
-		_, err = fmt.Fprintf(s.host.Stderr, "agentjail: run %s %s in %s: %s, %d refused; see agentjail logs %s\n",
+		// A line for a person. That nobody can read it is no failure of the run.
+		_, _ = fmt.Fprintf(s.host.Stderr, "agentjail: run %s %s in %s: %s, %d refused; see agentjail logs %s\n",
 			s.id, howEnded(st), time.Duration(st.Duration*float64(time.Second)).Round(time.Millisecond), plural(st.Changes, "change"), st.Refused, s.id)
 	}
 	return err

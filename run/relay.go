@@ -172,7 +172,11 @@ func (t *terminal) raw() error {
 
 // restore gives our terminal back as it was found.
 func (t *terminal) restore() error {
-	return os.NewSyscallError("ioctl(TCSETS)", unix.IoctlSetTermios(int(t.host.Fd()), unix.TCSETSW, t.saved))
+	err := unix.IoctlSetTermios(int(t.host.Fd()), unix.TCSETSW, t.saved)
+	if errors.Is(err, unix.EIO) {
+		return nil // it was closed under us, and nobody has it any more
+	}
+	return os.NewSyscallError("ioctl(TCSETS)", err)
 }
 
 // resize tells the pty our terminal's size; the kernel sends SIGWINCH inside.
