@@ -16,10 +16,11 @@ type entry struct {
 	at      time.Time
 	size    int    // of its text, for the queue's bound
 	foldKey string // the same for repeats of the same denial; empty if it is none
-	first   bool   // RunStart: on the disk before anything else happens
+	first   bool   // RunStart: on its way to the disk at once
 	last    bool   // RunEnd, Wipe: space is kept for them
 	record  Record // of what is last, to be built again within tighter bounds
 	barrier chan<- error
+	synced  bool // the barrier waits for the disk, too
 }
 
 // encode writes an entry's event anew after something was added to it.

@@ -63,7 +63,7 @@ type LogFile interface {
 // always a prefix of what was written, because one goroutine appends to it: whole
 // lines, and at most one torn one at the end, which readers report.
 //
-// The file is synced after RunStart, at the end, and once a second in between, so
+// The file is synced from RunStart on, at the end, and once a second in between, so
 // a power cut costs a second at most.
 type Writer struct {
 	config   Config
@@ -72,6 +72,7 @@ type Writer struct {
 	queue    *queue
 	done     chan struct{}
 	closing  sync.Once
+	syncs    sync.WaitGroup // in the background
 
 	mu   sync.Mutex
 	err  error
@@ -99,11 +100,20 @@ func Create(path string, config Config) (*Writer, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(path))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		w.fail(fmt.Errorf("sync the folder of the audit trail: %w", err))
-		return nil, errors.Join(w.Close(), os.Remove(path), os.Remove(config.Head))
-	}
+	w.background(func() error { return syncDir(filepath.Dir(path)) })
 	return w, nil
+}
+
+// background syncs beside what is written. An fsync takes milliseconds, and nobody
+// waits for the one that starts a log; Close does, and its error ends the run.
+func (w *Writer) background(sync func() error) {
+	w.syncs.Add(1)
+	go func() {
+		defer w.syncs.Done()
+		if err := sync(); err != nil {
+			w.fail(fmt.Errorf("sync the audit trail: %w", err))
+		}
+	}()
 }
 
 // NewWriter writes a trail to an empty file, which it owns from then on.
@@ -143,10 +153,17 @@ func (w *Writer) Emit(r Record) {
 }
 
 // Flush waits until everything that was emitted before is written and synced, and
-// returns Err. A run that can't be recorded must not begin: call it after RunStart.
-func (w *Writer) Flush() error {
+// returns Err.
+func (w *Writer) Flush() error { return w.reach(&entry{synced: true}) }
+
+// Commit waits until everything that was emitted before is written, and returns Err.
+// A run that can't be recorded must not begin: call it after RunStart.
+func (w *Writer) Commit() error { return w.reach(&entry{}) }
+
+func (w *Writer) reach(barrier *entry) error {
 	reached := make(chan error, 1)
-	if !w.queue.put(&entry{barrier: reached}) {
+	barrier.barrier = reached
+	if !w.queue.put(barrier) {
 		<-w.done
 		return w.Err()
 	}
@@ -234,7 +251,9 @@ func (w *Writer) everySecond() {
 func (w *Writer) handle(e *entry) {
 	if e.barrier != nil {
 		w.log.commit()
-		w.log.sync()
+		if e.synced {
+			w.log.sync()
+		}
 		e.barrier <- w.Err()
 		return
 	}
@@ -250,7 +269,8 @@ func (w *Writer) handle(e *entry) {
 	w.write(e)
 	if e.first {
 		w.log.commit()
-		w.log.sync()
+		w.log.dirty = false
+		w.background(w.log.file.Sync)
 	}
 }
 
@@ -300,6 +320,7 @@ func (w *Writer) finish() {
 	w.writeFolds()
 	w.log.commit()
 	w.log.sync()
+	w.syncs.Wait()
 	if err := w.log.file.Close(); err != nil {
 		w.fail(fmt.Errorf("close the audit trail: %w", err))
 	}

@@ -385,7 +385,7 @@ func (s *session) live() (end ending, err error) {
 	s.trace.done("network served")
 
 	s.sink.Emit(s.startRecord())
-	if err := s.trail.Flush(); err != nil {
+	if err := s.trail.Commit(); err != nil {
 		return end, fmt.Errorf("the trail can't be written: %w", err)
 	}
 	s.jail.Release()
