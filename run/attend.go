@@ -153,9 +153,9 @@ func (s *session) signal(ctl *control, sig syscall.Signal, tty *terminal) (ends 
 	case unix.SIGTSTP:
 		// Ctrl-Z without a pty of the jail's: stop the agent, then ourselves. Errors
 		// mean that it has just ended.
+		// Not continued here: kill returns before we have stopped. SIGCONT does it.
 		_ = s.jail.Signal(unix.SIGSTOP)
 		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-		_ = s.jail.Signal(unix.SIGCONT)
 		return false, 0
 	case unix.SIGCONT:
 		if tty == nil {

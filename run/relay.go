@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -205,10 +206,16 @@ func (t *terminal) suspend() error {
 	if err := t.restore(); err != nil {
 		return err
 	}
+	// kill returns before every thread has stopped, and the shell must not take its
+	// terminal back before we have let go of it: what follows waits for the SIGCONT.
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, unix.SIGCONT)
+	defer signal.Stop(continued)
 	// SIGSTOP, which nobody can have ignored, to our whole job.
 	if err := unix.Kill(0, unix.SIGSTOP); err != nil {
 		return os.NewSyscallError("kill", err)
 	}
+	<-continued
 	if err := t.raw(); err != nil {
 		return err
 	}
