@@ -131,6 +131,18 @@ func TestJailStreams(t *testing.T) {
 			t.Errorf("%q %v", out, err)
 		}
 	})
+	t.Run("stderr closed or full", func(t *testing.T) {
+		for _, where := range []string{"2>&-", "2>/dev/full"} {
+			c := newCaller(t, "")
+			cmd := c.command(t.Context(), nil, "sh", "-c", "exit 7")
+			closed := exec.Command("sh", "-c", `exec "$@" `+where, "sh", cmd.Path)
+			closed.Args = append(closed.Args, cmd.Args[1:]...)
+			closed.Dir, closed.Env = cmd.Dir, cmd.Env
+			if code := exitOf(t, closed.Run()); code != 7 {
+				t.Errorf("%s: exit code %d, want the agent's 7", where, code)
+			}
+		}
+	})
 	t.Run("a descendant keeps stdout", func(t *testing.T) {
 		o := newCaller(t, "").run("sh", "-c", "sleep 1000 & echo done")
 		if o.code != 0 || o.stdout != "done\n" {
