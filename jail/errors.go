@@ -68,6 +68,10 @@ func containerHint(err error) (layer, hint string) {
 		return "user namespace", "/proc must be writable to map the jail's user; in a container, run it without a read-only /proc"
 	case strings.Contains(s, `"proc"`) && strings.Contains(s, "operation not permitted"):
 		return "proc", "a part of /proc is mounted over (as Docker does), so the kernel refuses a fresh one; run the container with --security-opt systempaths=unconfined"
+	// libcontainer names the flag of mount_setattr(2); EINVAL is a file system that
+	// can't.
+	case strings.Contains(s, "MOUNT_ATTR_IDMAP"):
+		return "idmapped mount", "work in a folder on ext4, xfs or btrfs, or run agentjail as an ordinary user, who needs no such mount"
 	case strings.Contains(s, "cgroup"):
 		return "cgroup", "the host gives no cgroup to put the limits on; `agentjail doctor` names the mend"
 	}

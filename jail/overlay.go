@@ -48,6 +48,11 @@ func setUpWorkspace(p *Plan) (*os.File, error) {
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return nil, err
 	}
+	if w.Upper == profiles.UpperDisk {
+		if err := holdsMarks(work); err != nil {
+			return nil, err
+		}
+	}
 	lower := w.Path
 	middle := filepath.Join(layersDir, "middle")
 	if len(w.Hidden)+len(w.Copies) > 0 {
@@ -63,6 +68,23 @@ func setUpWorkspace(p *Plan) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// holdsMarks tries whether a folder on disk takes the user.* attributes that the
+// overlay marks its files with. Without them the overlay mounts all the same, and then
+// answers EIO to the removal of a lower folder in the middle of the agent's work: a
+// tmpfs before Linux 6.6, NFS, a file system mounted with nouser_xattr.
+func holdsMarks(dir string) error {
+	const mark = "user.agentjail"
+	err := unix.Setxattr(dir, mark, []byte("y"), 0)
+	if err == nil {
+		err = unix.Removexattr(dir, mark)
+	}
+	if err != nil {
+		return &LayerError{Layer: "overlay on disk", Err: fmt.Errorf("set a user.* attribute in the upper layer: %w", err),
+			Hint: "put the state folder on ext4, xfs or btrfs: export XDG_STATE_HOME=/path/on/it"}
+	}
+	return nil
 }
 
 // mountOverlay names the layers by descriptor, so that a ":" or "," in the

@@ -105,8 +105,9 @@ type examination struct {
 	features jail.Features
 	dir      string
 	d        *diagnosis
-	n        int  // folders handed out
-	noUserNS bool // so that nothing else can be tried in one
+	n        int   // folders handed out
+	noUserNS bool  // so that nothing else can be tried in one
+	overlay  error // why there is no place for an upper layer
 }
 
 func (x *examination) add(name, state, detail string, mend ...string) {
@@ -178,9 +179,10 @@ func (x *examination) overlays() {
 	const flags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
 	_, memory := x.probe("overlay", flags)
 	disk := x.diskOverlay(flags)
-	state := stateMissing
-	if memory == nil || disk == nil {
-		state = stateDegraded
+	state := stateDegraded
+	if memory != nil && disk != nil {
+		state = stateMissing
+		x.overlay = &jail.LayerError{Layer: layerOverlayOn, Err: disk}
 	}
 	for _, o := range []struct {
 		layer, good string
@@ -268,6 +270,10 @@ func (x *examination) jails() {
 	}
 	x.gateway(r)
 	x.cgroup(r.err == nil)
+	if r.err == nil {
+		// The trial's upper layer was not in the state folder.
+		r.err = x.overlay
+	}
 	if r.err != nil {
 		x.d.Refusal = mended(r.err, x.facts).Error()
 		return

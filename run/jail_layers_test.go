@@ -40,9 +40,10 @@ func (c *caller) lacking(nest bool, lacks []string, argv ...string) *outcome {
 func TestJailRefusesMissingLayers(t *testing.T) {
 	const ran = "the agent ran"
 	tests := []struct {
-		lacks string
-		nest  bool // in a user namespace of the test's own, whose settings are its own
-		names string
+		lacks   string
+		nest    bool // in a user namespace of the test's own, whose settings are its own
+		names   string
+		profile string
 	}{
 		{lacks: "sysctl:user.max_user_namespaces=0", nest: true, names: "user namespace"},
 		{lacks: "sysctl:user.max_mnt_namespaces=0", nest: true, names: "mount namespace"},
@@ -71,6 +72,7 @@ func TestJailRefusesMissingLayers(t *testing.T) {
 		{lacks: "deny:capset", names: "capabilities"},
 		{lacks: "deny:prctl:no_new_privs", names: "no_new_privs"},
 		{lacks: "deny:prctl:capbset_drop", names: "bounding set"},
+		{lacks: "deny:setxattr", names: "overlay on disk", profile: `workspace { upper = "disk" }`},
 	}
 	t.Run("control", func(t *testing.T) {
 		for _, nest := range []bool{false, true} {
@@ -86,7 +88,7 @@ func TestJailRefusesMissingLayers(t *testing.T) {
 	})
 	for _, tt := range tests {
 		t.Run(tt.lacks, func(t *testing.T) {
-			c := newCaller(t, "")
+			c := newCaller(t, tt.profile)
 			proof := filepath.Join(c.workspace, "file")
 			if err := os.WriteFile(proof, nil, 0o600); err != nil {
 				t.Fatal(err)

@@ -112,6 +112,7 @@ var denials = map[string][]unix.SockFilter{
 	"capset":                  denyCall(unix.SYS_CAPSET, unix.EPERM),
 	"prctl:no_new_privs":      denyArg(unix.SYS_PRCTL, 0, 0xffffffff, unix.PR_SET_NO_NEW_PRIVS, unix.EPERM),
 	"prctl:capbset_drop":      denyArg(unix.SYS_PRCTL, 0, 0xffffffff, unix.PR_CAPBSET_DROP, unix.EPERM),
+	"setxattr":                denyCall(unix.SYS_SETXATTR, unix.EOPNOTSUPP), // as a file system without attributes
 	"nothing":                 denyCall(4095, unix.EPERM),
 }
 
