@@ -25,6 +25,7 @@ func init() {
 		"sleep":       sleepMain,
 		"without":     withoutMain,
 		"flood":       floodMain,
+		"files":       filesMain,
 		"state":       stateMain,
 		"digest":      digestMain,
 		"descriptors": descriptorsMain,
