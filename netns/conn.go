@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/agentjail/agentjail/audit"
@@ -43,6 +42,8 @@ type conn struct {
 	recorded bool   // there is a Connect record
 	out, in  int64
 	err      error
+
+	upCap, downCap *byteCap // of what is relayed; nil for none
 }
 
 // handler serves a connection that a rule allows. It opens the host's side through
@@ -74,16 +75,24 @@ func (g *gateway) serveConn(tcp *net.TCPConn, redirected bool) {
 		g.explain(c)
 		return
 	}
-	if a := g.network.Access(c.name, c.addr, c.port); a.Plaintext() || c.verdict.Rule.Protocol == profiles.ProtocolHTTP && slices.ContainsFunc(a.Rules, func(r *profiles.NetRule) bool { return !r.AnyRequest }) {
-		g.refuse(c, "the rule is about requests, which this version does not look into")
-		return
-	}
 	serve, ok := g.handlers[c.verdict.Rule.Protocol]
 	if !ok {
 		g.refuse(c, "the rule's protocol "+string(c.verdict.Rule.Protocol)+" is not known")
 		return
 	}
+	leave, ok := g.admit(c)
+	if !ok {
+		return
+	}
+	defer leave()
 	serve(g, c)
+	if errors.Is(c.err, errCapped) {
+		for _, b := range []*byteCap{c.upCap, c.downCap} {
+			if b.empty() {
+				g.capHit(b, c.target().host())
+			}
+		}
+	}
 	g.reportClosed(c)
 }
 

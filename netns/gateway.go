@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http/httputil"
 	"net/netip"
 	"os"
 	"runtime/debug"
@@ -40,6 +41,13 @@ type gateway struct {
 	dialer   *dialer
 	handlers map[profiles.Protocol]handler
 	reports  func(report)
+
+	front      *front
+	proxy      *httputil.ReverseProxy
+	upstreams  *upstreams
+	vault      *vault
+	quotas     *quotas
+	conditions map[string]*profiles.Test // by their source
 
 	ids   atomic.Uint64
 	slots chan struct{}
@@ -80,8 +88,19 @@ func GatewayMain() error {
 	if err := readFrame(ctl, &s, maxStart); err != nil {
 		return fmt.Errorf("gateway: read the start message: %w", err)
 	}
+	var keys *Keys
+	if s.CA != nil {
+		if keys, err = receiveKeys(ctl); err != nil {
+			return fmt.Errorf("gateway: read the keys: %w", err)
+		}
+		defer keys.Close()
+		layers = append(layers, keys.layer())
+	}
 	reports := newReporter(ctl)
-	g := newGateway(s, routes.isHost, reports.send)
+	g, err := newGateway(s, keys, routes.isHost, reports.send)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	reports.send(report{Ready: &ready{Layers: layers}})
 	if err := g.serve(s); err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -94,7 +113,7 @@ func GatewayMain() error {
 	return nil
 }
 
-func newGateway(s start, isHost func(netip.Addr) (bool, error), reports func(report)) *gateway {
+func newGateway(s start, keys *Keys, isHost func(netip.Addr) (bool, error), reports func(report)) (*gateway, error) {
 	g := &gateway{
 		network: s.Network, pool: newPool(), reports: reports,
 		slots: make(chan struct{}, connSlots()), open: map[net.Conn]bool{},
@@ -102,7 +121,40 @@ func newGateway(s start, isHost func(netip.Addr) (bool, error), reports func(rep
 	g.resolver = &resolver{network: &g.network, pool: g.pool}
 	g.dialer = newDialer(&g.network, s.Proxy, isHost)
 	g.handlers = handlers()
-	return g
+
+	var l *leaves
+	g.vault = &vault{}
+	if keys != nil {
+		values, err := keys.values()
+		if err != nil {
+			return nil, err
+		}
+		if len(values) == 0 {
+			return nil, errors.New("the certificate authority came without its key")
+		}
+		if l, err = newLeaves(s.CA, values[0]); err != nil {
+			return nil, err
+		}
+		if g.vault, err = newVault(s.Secrets, values[1:]); err != nil {
+			return nil, err
+		}
+	}
+	g.quotas, g.upstreams, g.proxy = newQuotas(), newUpstreams(s.UpstreamCAs), newProxy()
+	g.front = newFront(l)
+	g.conditions = map[string]*profiles.Test{}
+	for _, r := range s.Network.Allow {
+		for _, q := range r.Requests {
+			if q.When == nil {
+				continue
+			}
+			test, err := q.When.Compile()
+			if err != nil {
+				return nil, fmt.Errorf("%s: the rule's condition: %w", q.Origin, err)
+			}
+			g.conditions[q.When.Source] = test
+		}
+	}
+	return g, nil
 }
 
 // connSlots is how many connections the limit of open files allows.

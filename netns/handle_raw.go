@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/agentjail/agentjail/profiles"
@@ -75,6 +76,10 @@ func (g *gateway) serveTLS(c *conn) {
 		g.refuse(c, reason)
 		return
 	}
+	if g.network.Access(c.name, c.addr, c.port).Plaintext() {
+		g.serveIntercepted(c)
+		return
+	}
 	up, err := g.dialFor(c)
 	if err != nil {
 		reset(c.TCPConn)
@@ -139,7 +144,7 @@ func judgeHello(n *profiles.Network, h hello, name, addr string, port uint16) st
 	case literal.IsValid():
 		return fmt.Sprintf("TLS server name (SNI) %s is not %s, which was asked for", literal, addr)
 	}
-	if v := n.Connect(sni, noAddr, port); v.Action != profiles.Allow {
+	if v := n.Connect(sni, netip.Addr{}, port); v.Action != profiles.Allow {
 		return fmt.Sprintf("TLS server name (SNI) %s: %s", sni, v.Reason)
 	}
 	return ""

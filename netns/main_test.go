@@ -76,7 +76,7 @@ func jailMain() error {
 	closeAll(files)
 	for {
 		var order call
-		if err := readFrame(ctl, &order, 1<<20); err != nil {
+		if err := readFrame(ctl, &order, 8<<20); err != nil {
 			return nil
 		}
 		if err := writeFrame(ctl, jailFuncs[order.Func](order.Arg), 64<<20); err != nil {
@@ -187,7 +187,7 @@ func (b *box) do(name string, arg ...any) string {
 			text = string(j)
 		}
 	}
-	if err := writeFrame(b.ctl, call{name, text}, 1<<20); err != nil {
+	if err := writeFrame(b.ctl, call{name, text}, 8<<20); err != nil {
 		b.t.Fatalf("%s: %v", name, err)
 	}
 	var out string
@@ -271,7 +271,7 @@ func allow(line int, host string, proto profiles.Protocol, upstream string, port
 	return profiles.NetRule{
 		Label: host, Hosts: []profiles.HostPattern{h}, Ports: ports, Protocol: proto, Upstream: upstream,
 		AnyRequest: proto == profiles.ProtocolTLS || proto == profiles.ProtocolHTTP,
-		Origin: profiles.Origin{File: "test.hcl", Line: line},
+		Origin:     profiles.Origin{File: "test.hcl", Line: line},
 	}
 }
 

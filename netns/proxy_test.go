@@ -122,7 +122,7 @@ func TestJudgeRequest(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", tt.head, err)
 		}
-		got := judgeRequest(r, tt.name, netip.MustParseAddr("8.8.8.8"), tt.port)
+		got := judgeRequest(r, tt.name, netip.MustParseAddr("8.8.8.8"), tt.port, "http")
 		if tt.want == "" && got != "" || tt.want != "" && !strings.Contains(got, tt.want) {
 			t.Errorf("%q: got %q, want %q", tt.head, got, tt.want)
 		}

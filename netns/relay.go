@@ -35,7 +35,7 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 	inward := make(chan error, 1)
 	go func() {
 		var err error
-		c.in, err = pass(c.TCPConn, up)
+		c.in, err = pass(c.TCPConn, up, c.downCap)
 		inward <- err
 	}()
 	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
@@ -51,7 +51,7 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 	}
 	if err == nil {
 		var n int64
-		n, err = pass(up, c.TCPConn)
+		n, err = pass(up, c.TCPConn, c.upCap)
 		c.out += n
 	} else {
 		// The connection is over for the agent; its own side stays open, so that it
@@ -63,7 +63,10 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 
 // pass copies one direction to its end and closes the writing half behind it. An
 // error ends both directions: the half that still works has nobody to talk to.
-func pass(dst, src net.Conn) (int64, error) {
+func pass(dst, src net.Conn, limit *byteCap) (int64, error) {
+	if limit != nil {
+		return passLimited(dst, src, limit)
+	}
 	n, err := copyPlain(dst, src)
 	if err == nil {
 		var m int64
@@ -72,6 +75,35 @@ func pass(dst, src net.Conn) (int64, error) {
 	} else if errors.Is(err, io.EOF) {
 		err = nil
 	}
+	return passed(dst, src, n, err)
+}
+
+// passLimited is pass for a direction whose bytes are counted: they go through a
+// buffer, so that a connection that waits holds nothing of what is left for others.
+func passLimited(dst, src net.Conn, limit *byteCap) (total int64, err error) {
+	b := make([]byte, bufferSize)
+	for {
+		n, rerr := src.Read(b)
+		if got := limit.reserve(int64(n)); n > 0 && got < int64(n) {
+			return passed(dst, src, total, errCapped)
+		}
+		if n > 0 {
+			if _, err := dst.Write(b[:n]); err != nil {
+				return passed(dst, src, total, err)
+			}
+			total += int64(n)
+		}
+		if errors.Is(rerr, io.EOF) {
+			return passed(dst, src, total, nil)
+		}
+		if rerr != nil {
+			return passed(dst, src, total, rerr)
+		}
+	}
+}
+
+// passed ends a direction.
+func passed(dst, src net.Conn, n int64, err error) (int64, error) {
 	if err == nil {
 		if cw, ok := dst.(closeWriter); ok {
 			err = cw.CloseWrite()

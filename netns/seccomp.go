@@ -16,7 +16,7 @@ import (
 func gatewayCalls() []string {
 	return []string{
 		// memory
-		"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mincore",
+		"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mincore", "mlock",
 		// threads and signals
 		"exit", "exit_group", "futex", "get_robust_list", "getpid", "gettid", "membarrier",
 		"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "restart_syscall", "rseq",

@@ -30,6 +30,9 @@ type Config struct {
 	Proxy   ProxyEnv
 	Sink    audit.Sink
 
+	UpstreamCAs map[string][]byte // PEM, by the path in the profile
+	Intercept   *Intercept        // nil where no rule needs the plaintext of TLS
+
 	// Exe is the program of the gateway's process, run with Args and Env and
 	// nothing else of the caller's; its main calls GatewayMain. Empty means
 	// /proc/self/exe and GatewayArg.
@@ -69,6 +72,12 @@ func Start(cfg Config, files []*os.File) (*Supervisor, error) {
 		done: make(chan struct{}), logDone: make(chan struct{}),
 	}
 	defer closeAll(files)
+	started := false
+	defer func() {
+		if !started {
+			s.forget()
+		}
+	}()
 	if len(files) != len(cfg.Link.Sockets) {
 		return nil, fmt.Errorf("network: %d sockets came from the jail, %d were planned", len(files), len(cfg.Link.Sockets))
 	}
@@ -90,6 +99,7 @@ func Start(cfg Config, files []*os.File) (*Supervisor, error) {
 		return nil, fmt.Errorf("network: %w", err)
 	}
 	s.wake = w
+	started = true
 	go s.serve(r)
 	go func() {
 		defer close(s.logDone)
@@ -181,6 +191,7 @@ func (s *Supervisor) Layers() []audit.Layer {
 // pool of names would be another one.
 func (s *Supervisor) serve(wake *os.File) {
 	defer close(s.done)
+	defer s.forget()
 	defer wake.Close()
 	defer closeAll(s.files)
 	err := s.wait(wake)
@@ -271,8 +282,7 @@ func (s *Supervisor) run() error {
 		}
 	}()
 
-	err = writeFrame(ours, start{Network: s.cfg.Network, Link: s.cfg.Link, Sockets: s.index, Proxy: s.cfg.Proxy}, maxStart)
-	if err == nil {
+	if err = s.brief(ours); err == nil {
 		err = s.reports(ours)
 	}
 	if err != nil {
@@ -295,6 +305,29 @@ func (s *Supervisor) run() error {
 		err = fmt.Errorf("%w: %s", err, text)
 	}
 	return err
+}
+
+// brief tells the gateway all that it is told. The keys and secrets are then its own:
+// ours are overwritten.
+func (s *Supervisor) brief(w io.Writer) error {
+	m := start{Network: s.cfg.Network, Link: s.cfg.Link, Sockets: s.index, Proxy: s.cfg.Proxy, UpstreamCAs: s.cfg.UpstreamCAs}
+	i := s.cfg.Intercept
+	if i != nil {
+		m.CA, m.Secrets = i.CA, i.Secrets
+	}
+	if err := writeFrame(w, m, maxStart); err != nil || i == nil {
+		return err
+	}
+	err := i.Keys.send(w)
+	s.forget()
+	return err
+}
+
+// forget overwrites the keys and secrets.
+func (s *Supervisor) forget() {
+	if s.cfg.Intercept != nil {
+		s.cfg.Intercept.Keys.Close()
+	}
 }
 
 // reports reads until the gateway closes its end. Its sockets are its own from the

@@ -17,12 +17,12 @@ import (
 //	| length, 4 bytes| JSON, length     |
 //	+----------------+------------------+
 //
-//	supervisor ──▶ gateway   one start
+//	supervisor ──▶ gateway   one start; behind it, where it has a CA, the Keys
 //	supervisor ──▶ gateway   end of stream: stop
 //	gateway ──▶ supervisor   one ready, then one report after the other
 //	gateway ──▶ supervisor   end of stream: all connections are closed and reported
 //
-// The supervisor trusts a report no further than this: it is one of four records,
+// The supervisor trusts a report no further than this: it is one of six records,
 // of bounded size, and says nothing about the program in the jail that made it.
 const (
 	maxStart  = 16 << 20
@@ -35,6 +35,10 @@ type start struct {
 	Link    LinkPlan         `json:"link"`
 	Sockets []int            `json:"sockets"` // indexes into Link.Sockets of the descriptors that follow the control socket
 	Proxy   ProxyEnv         `json:"proxy"`
+
+	UpstreamCAs map[string][]byte `json:"upstream_cas,omitempty"` // PEM, by the path in the profile
+	CA          []byte            `json:"ca,omitempty"`           // certificate; its key and the secrets follow the message
+	Secrets     []Secret          `json:"secrets,omitempty"`
 }
 
 // report is one message of the gateway; exactly one field is set.
@@ -43,6 +47,8 @@ type report struct {
 	Connect *audit.Connect       `json:"connect,omitempty"`
 	Closed  *audit.ConnectClosed `json:"closed,omitempty"`
 	DNS     *audit.DNS           `json:"dns,omitempty"`
+	HTTP    *audit.HTTP          `json:"http,omitempty"`
+	Limit   *audit.LimitHit      `json:"limit,omitempty"`
 	Finding *audit.Finding       `json:"finding,omitempty"`
 }
 
@@ -67,6 +73,16 @@ func (r report) record() (audit.Record, error) {
 		d := *r.DNS
 		d.Process = audit.Process{}
 		out = append(out, d)
+	}
+	if r.HTTP != nil {
+		h := *r.HTTP
+		h.Process = audit.Process{}
+		out = append(out, h)
+	}
+	if r.Limit != nil {
+		l := *r.Limit
+		l.Process = audit.Process{}
+		out = append(out, l)
 	}
 	if r.Finding != nil {
 		f := *r.Finding
