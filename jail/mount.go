@@ -36,15 +36,15 @@ func buildView(p *Plan) error {
 		return &os.PathError{Op: "open", Path: hostTree, Err: err}
 	}
 	defer unix.Close(host)
-	idmapped := 0
+	n := 0
 	for _, m := range p.Mounts {
 		if m.Kind == MountProc {
 			continue // libcontainer's
 		}
 		stage := ""
 		if p.needsStaging(m) {
-			stage = staged(idmapped)
-			idmapped++
+			stage = staged(n)
+			n++
 		}
 		if err := mountOne(m, host, stage); err != nil {
 			return fmt.Errorf("mount %s (%s): %w", m.Target, m.Kind, err)

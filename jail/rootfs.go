@@ -26,12 +26,17 @@ func newRootfs(p *Plan) (*rootfs, error) {
 	for _, dir := range []string{hostTree, "/proc", "/dev"} {
 		r.folder(dir)
 	}
-	idmapped := 0
+	n := 0
 	for _, m := range p.Mounts {
-		if m.IDMap != nil && !p.Rootless {
-			r.folder(staged(idmapped))
-			idmapped++
+		if !p.needsStaging(m) {
+			continue
 		}
+		if m.File { // a file mounts on a file only
+			r.file(staged(n), "", 0o644)
+		} else {
+			r.folder(staged(n))
+		}
+		n++
 	}
 	for _, l := range []Link{
 		{"/dev/ptmx", "pts/ptmx"}, {"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
