@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+
 	"github.com/agentjail/agentjail/audit"
 )
 
@@ -338,8 +340,13 @@ func TestJailAttacks(t *testing.T) {
 	for _, a := range attempts {
 		t.Run(a.name, func(t *testing.T) {
 			got := jailed[a.name]
-			if !slices.Contains(a.want, got) {
-				t.Fatalf("in the jail: %q, want one of %q", got, a.want)
+			want := a.want
+			if a.name == "signal PID 1" && os.Getuid() != 0 && landlockABI(t) < 6 {
+				// TestJailFirstProcessTakesNoSignals says why that does no harm.
+				want = []string{"ok"}
+			}
+			if !slices.Contains(want, got) {
+				t.Fatalf("in the jail: %q, want one of %q", got, want)
 			}
 			if a.where == never {
 				return
@@ -359,6 +366,15 @@ func TestJailAttacks(t *testing.T) {
 			t.Skip("not meaningful here: the host lacks what it takes to try it without a jail (user namespaces)")
 		})
 	}
+}
+
+func landlockABI(t *testing.T) int {
+	t.Helper()
+	abi, err := ll.LandlockGetABIVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abi
 }
 
 // nestedAttr makes namespaces of the test's own, as their root. A mount namespace

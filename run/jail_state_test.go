@@ -33,6 +33,25 @@ func stateMain([]string) int {
 	return 0
 }
 
+// TestJailFirstProcessTakesNoSignals sends PID 1 every signal. Before Linux 6.12
+// (Landlock's signal scope) the kernel lets an ordinary user's agent do it, since both
+// have the caller's uid; from inside its pid namespace KILL and STOP never arrive
+// (pid_namespaces(7)), and the others PID 1 ignores. Its death would be the agent's.
+func TestJailFirstProcessTakesNoSignals(t *testing.T) {
+	c := newCaller(t, "")
+	o := c.must("sh", "-c", `
+		i=1
+		while [ $i -le 64 ]; do kill -$i 1; i=$((i + 1)); done 2>/dev/null
+		sleep 0.2
+		cat /proc/uptime >/dev/null && echo "still here"`)
+	if o.stdout != "still here\n" {
+		t.Errorf("stdout %q\n%s", o.stdout, o.stderr)
+	}
+	if o.status.Reason != "exited" {
+		t.Errorf("the run ended as %q", o.status.Reason)
+	}
+}
+
 // TestJailProcessState reads what the kernel says of an agent's threads: of the first
 // process, of a child after an exec, of one that left its session and its parent.
 func TestJailProcessState(t *testing.T) {
