@@ -25,6 +25,7 @@ func TestJailPrivateGrants(t *testing.T) {
 	for _, grant := range []string{"read", "write"} {
 		t.Run(grant, func(t *testing.T) {
 			c.t = t
+			c.t = t
 			c.setProfile(fmt.Sprintf("files {\n  %s = [%q, %q]\n}\n", grant, file, folder))
 			o := c.must("sh", "-c", `cat "$0" "$1/inner" && ! cat "$2" 2>/dev/null && echo written 2>/dev/null >"$0"; echo $?`,
 				file, folder, beside.path)
