@@ -79,7 +79,8 @@ func flock(f *os.File, how int) error {
 }
 
 // recoverRuns removes what runs left whose supervisor is dead: their processes died
-// with it, so this is their folders and cgroups. It says what it removed.
+// with it, or are killed here (killOrphans), so this is their folders and cgroups. It
+// says what it removed.
 func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 	start, err := os.OpenFile(filepath.Join(d.Runtime, startLock), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -96,7 +97,10 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	errs := []error{killOrphans(uid)}
 	for _, dir := range dirs {
 		if err := removeRuntime(d, dir); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
@@ -109,14 +113,16 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 
 func removeRuntime(d Dirs, dir string) error {
 	// Its processes are gone, so its cgroups are empty.
-	if data, err := os.ReadFile(filepath.Join(dir, fileCgroups)); err == nil {
-		for _, path := range strings.Fields(string(data)) {
-			if !strings.HasPrefix(path, "/sys/fs/cgroup/") || !strings.Contains(filepath.Base(path), "agentjail") {
-				continue // not one that we make
-			}
-			if err := cgroups.RemovePath(path); err != nil {
-				return err
-			}
+	paths, err := cgroupsOf(dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if !strings.HasPrefix(path, "/sys/fs/cgroup/") || !strings.Contains(filepath.Base(path), "agentjail") {
+			continue // not one that we make
+		}
+		if err := cgroups.RemovePath(path); err != nil {
+			return err
 		}
 	}
 	// An upper layer on disk lies in the state folder, which the lock's folder names.
@@ -130,6 +136,29 @@ func removeRuntime(d Dirs, dir string) error {
 		}
 	}
 	return removeTree(dir)
+}
+
+// cgroupsOf are the cgroups of a run by its runtime folder. A run that was killed
+// while it started did not come to write them down, and they are looked for by name.
+func cgroupsOf(dir string) ([]string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, fileCgroups))
+	if err == nil {
+		return strings.Split(string(data), "\n"), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var found []string
+	err = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // gone meanwhile, or not ours to look into
+		}
+		if e.IsDir() && strings.TrimSuffix(e.Name(), ".scope") == "agentjail-"+filepath.Base(dir) {
+			found = append(found, path)
+		}
+		return nil
+	})
+	return found, err
 }
 
 // removeTree removes a tree that the jail's user may have made: it never follows a

@@ -1,0 +1,115 @@
+package run
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/jail"
+)
+
+// killOrphans ends the one kind of process that can outlive a killed supervisor. A
+// jail's PID 1 dies with its supervisor from its first line on (jail.Shim), but
+// before that line it is libcontainer's, and waits for ever for somebody to open
+// libcontainer's fifo.
+func killOrphans(uid int) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if err := killOrphan(pid, uid, filepath.Base(exe)); err != nil {
+			errs = append(errs, fmt.Errorf("end process %d of a killed run: %w", pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func killOrphan(pid, uid int, name string) error {
+	if !isOrphan(pid, uid, name) {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	// The number may be another process's by now; the descriptor stays with its own.
+	if !isOrphan(pid, uid, name) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
+	// Its cgroup can't be removed before it is gone.
+	const patience = 5 * time.Second
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for end := time.Now().Add(patience); ; {
+		n, err := unix.Poll(poll, int(time.Until(end).Milliseconds()))
+		switch {
+		case n > 0:
+			return nil
+		case errors.Is(err, unix.EINTR) && time.Now().Before(end):
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		default:
+			return fmt.Errorf("it does not die within %v", patience)
+		}
+	}
+}
+
+// isOrphan recognises it: libcontainer's name for its first stages, our program's
+// arguments, our user, and a parent that is no agentjail. runc's own containers have
+// another program's name.
+func isOrphan(pid, uid int, name string) bool {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil || !strings.HasPrefix(statusField(status, "Name"), "runc:[") {
+		return false
+	}
+	args := arguments(pid)
+	if len(args) != 2 || filepath.Base(args[0]) != name || args[1] != jail.InitArg {
+		return false
+	}
+	ids := strings.Fields(statusField(status, "Uid"))
+	if len(ids) == 0 {
+		return false
+	}
+	owner, err := strconv.Atoi(ids[0])
+	claimed := uid == 0 && owner >= jail.UIDFirst && owner <= jail.UIDLast
+	if err != nil || owner != uid && !claimed {
+		return false
+	}
+	parent, err := strconv.Atoi(statusField(status, "PPid"))
+	if err != nil {
+		return false
+	}
+	of := arguments(parent)
+	return len(of) == 0 || filepath.Base(of[0]) != name
+}
+
+func arguments(pid int) []string {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil || len(data) == 0 {
+		return nil
+	}
+	return strings.Split(string(bytes.TrimSuffix(data, []byte{0})), "\x00")
+}
