@@ -102,6 +102,7 @@ func GatewayMain() error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	reports.send(report{Ready: &ready{Layers: layers}})
+	reports.flush() // before the first connection is served
 	if err := g.serve(s); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

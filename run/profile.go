@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -56,37 +58,55 @@ func diagnosticText(diags hcl.Diagnostics, files map[string]*hcl.File) (string, 
 	return b.String(), nil
 }
 
-// caBundle is the host's bundle with what the profile's upstream_ca files add; ""
-// where they add nothing and the host's own is bound as it is.
-func caBundle(n profiles.Network) (string, error) {
-	var extra bytes.Buffer
-	seen := map[string]bool{}
+// upstreamCAs reads the certificates that the profile names for its upstreams.
+func upstreamCAs(n profiles.Network) (map[string][]byte, error) {
+	pems := map[string][]byte{}
 	for _, r := range n.Allow {
-		if r.UpstreamCA == "" || seen[r.UpstreamCA] {
+		if r.UpstreamCA == "" || pems[r.UpstreamCA] != nil {
 			continue
 		}
-		seen[r.UpstreamCA] = true
 		data, err := os.ReadFile(r.UpstreamCA)
 		if err != nil {
-			return "", fmt.Errorf("%s: upstream_ca: %w", r.Origin, err)
+			return nil, fmt.Errorf("%s: upstream_ca: %w", r.Origin, err)
 		}
 		if !bytes.Contains(data, []byte("-----BEGIN CERTIFICATE-----")) {
-			return "", fmt.Errorf("%s: upstream_ca %s holds no PEM certificate", r.Origin, r.UpstreamCA)
+			return nil, fmt.Errorf("%s: upstream_ca %s holds no PEM certificate", r.Origin, r.UpstreamCA)
 		}
 		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
-			return "", fmt.Errorf("%s: upstream_ca %s holds a private key, which must not enter the jail\nhint: name a file with the certificate alone", r.Origin, r.UpstreamCA)
+			return nil, fmt.Errorf("%s: upstream_ca %s holds a private key, which must not enter the jail\nhint: name a file with the certificate alone", r.Origin, r.UpstreamCA)
 		}
-		extra.Write(data)
-		extra.WriteByte('\n')
+		pems[r.UpstreamCA] = data
 	}
-	if extra.Len() == 0 {
+	return pems, nil
+}
+
+// caBundle is the host's bundle with the run's own CA (PEM) and what the profile's
+// upstream_ca files add; "" where nothing is added and the host's own is bound as it is.
+func caBundle(pems map[string][]byte, own []byte) (string, error) {
+	if len(pems) == 0 && own == nil {
 		return "", nil
 	}
 	host, err := os.ReadFile(jail.CABundlePath)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("the host's CA bundle: %w", err)
 	}
-	return string(host) + "\n" + extra.String(), nil
+	var b strings.Builder
+	b.Write(host)
+	for _, path := range slices.Sorted(maps.Keys(pems)) {
+		b.WriteByte('\n')
+		b.Write(pems[path])
+	}
+	b.WriteByte('\n')
+	b.Write(own)
+	return b.String(), nil
+}
+
+// bundleVariables name the bundle to programs that do not read the system's: Node,
+// OpenSSL and Go and Ruby, Python's requests, pip and httpx, curl, git, Codex, Deno,
+// the AWS tools, Cargo, gRPC, Nix and Bundler.
+func bundleVariables() []string {
+	return []string{"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "CODEX_CA_CERTIFICATE", "DENO_CERT",
+		"AWS_CA_BUNDLE", "CARGO_HTTP_CAINFO", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE", "BUNDLE_SSL_CA_CERT", "HTTPLIB2_CA_CERTS"}
 }
 
 // limitTexts are the limits in force, for the trail.

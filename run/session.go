@@ -41,7 +41,10 @@ type session struct {
 	claim      *jail.Claim
 	link       netns.LinkPlan
 	plan       *jail.Plan
-	bundle     string // CA bundle, where the profile adds to the host's
+	bundle     string // CA bundle, where the profile or the run adds to the host's
+	tls        interception
+
+	upstreamCAs map[string][]byte // PEM, by path
 
 	trail   *audit.Writer
 	sink    *counter
@@ -276,15 +279,28 @@ func (s *session) decide() error {
 	}
 	r := jail.Request{ID: s.id, RuntimeDir: s.runtime, StateDir: s.state, Argv: s.opt.Argv, Cwd: s.cwd(facts),
 		Terminal: s.terminal, Network: network, Caller: caller}
-	if s.bundle, err = caBundle(s.spec.Network); err != nil {
+	if err := s.intercept(); err != nil {
+		return err
+	}
+	if s.upstreamCAs, err = upstreamCAs(s.spec.Network); err != nil {
+		return err
+	}
+	if s.bundle, err = caBundle(s.upstreamCAs, s.tls.certificate()); err != nil {
 		return err
 	}
 	r.CABundle = s.bundle
 	r.Env = jail.Environment(s.spec.Process, s.host.Environ, s.ownEnv())
+	if err := s.tls.checkLeaks(r.Env, r.Argv); err != nil {
+		return err
+	}
 	r.Files = []jail.File{
 		{Path: "/etc/resolv.conf", Content: netns.ResolvConf()},
 		{Path: "/etc/hosts", Content: netns.HostsFile("agentjail")},
 		{Path: jail.InsideDir + "/policy.md", Content: netns.Policy(s.spec)},
+	}
+	if s.tls.cert != nil {
+		store := trustStore([]byte(s.bundle), s.begun)
+		r.Files = append(r.Files, jail.File{Path: trustStorePath, Content: string(store)})
 	}
 	if s.features.Privileged {
 		r.UIDBase = jail.UIDFirst
@@ -315,15 +331,16 @@ func (s *session) ownEnv() map[string]string {
 	env := map[string]string{"AGENTJAIL": s.id}
 	if s.bundle != "" {
 		// What reads the system's bundle needs nothing; these read only a variable.
-		for _, name := range []string{"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "CODEX_CA_CERTIFICATE", "DENO_CERT"} {
+		for _, name := range bundleVariables() {
 			env[name] = jail.CABundlePath
 		}
 	}
+	s.tls.environment(env, s.spec)
 	return env
 }
 
 func (s *session) openTrail() error {
-	w, err := audit.Create(s.info.Audit, audit.Config{RunID: s.id, Version: s.host.Version, Size: s.spec.Audit.Size,
+	w, err := audit.Create(s.info.Audit, audit.Config{RunID: s.id, Version: s.host.Version, Size: s.spec.Audit.Size, Redact: s.tls.redact,
 		OnFull: func() { s.abort(abortAudit) }, OnError: func(error) { s.abort(abortTrail) }})
 	if err != nil {
 		return err
@@ -372,7 +389,8 @@ func (s *session) live() (end ending, err error) {
 			return end, fmt.Errorf("runtime folder: %w", err)
 		}
 	}
-	cfg := netns.Config{Network: s.spec.Network, Link: s.link, Proxy: s.host.proxy(), Sink: s.sink}
+	cfg := netns.Config{Network: s.spec.Network, Link: s.link, Proxy: s.host.proxy(), Sink: s.sink,
+		UpstreamCAs: s.upstreamCAs, Intercept: s.tls.forGateway()}
 	if s.claim != nil {
 		// Nobody's uid, not even the agent's: the last but one of the claimed range.
 		id := s.claim.Base + jail.UIDRange - 2
@@ -481,6 +499,7 @@ func (s *session) ownLayers() []jail.Layer {
 	if s.plan.Cgroup != nil {
 		layers = append(layers, jail.Layer{Name: "cgroup", State: "enforced", Detail: string(s.features.Cgroup), Probe: "limits written"})
 	}
+	layers = append(layers, s.tls.layers(&s.spec.Network)...)
 	for _, name := range jail.StandIns(s.spec.Limits, s.features) {
 		layers = append(layers, jail.Layer{Name: "limit " + name, State: "degraded", Detail: "best effort, no cgroup: " + s.features.CgroupWhy})
 	}
