@@ -1,13 +1,14 @@
 # make            the binary, ./agentjail
 # make demo       a hostile script in the jail, and what it got
 # make test       everything that .ci/run runs
+# make vmtest     the kernel tests on Debian 12's kernel, in a virtual machine
 # make bench      side by side with firejail, bubblewrap, pasta and slirp4netns
 # make fuzz       every fuzz target for FUZZTIME each
 # make deps       the Debian packages for all of it
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build deps demo test bench lint fuzz clean
+.PHONY: build deps demo test vmtest bench lint fuzz clean
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 30s
@@ -34,6 +35,10 @@ demo: build
 
 test: deps
 	@.ci/test
+
+vmtest:
+	@.ci/deps build
+	@.ci/vmtest $(VMTESTS)
 
 bench: build
 	@.ci/deps build bench

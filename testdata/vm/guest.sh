@@ -1,0 +1,61 @@
+#!/bin/sh
+# Runs in the virtual machine of `make vmtest`, as root, from the second disk: every
+# test binary as root, and again as an ordinary user with a systemd session. What they
+# say goes to results/ on that disk, for the host to collect.
+set -u
+disk=/mnt/agentjail
+user=agentjail-test
+uid=$(id -u "$user")
+cd "$disk" || exit 1
+
+# tests HALF NAME USER PREFIX...: the binary NAME through PREFIX, in its own folder.
+tests() {
+	half=$1 name=$2 who=$3
+	shift 3
+	home=$(getent passwd "$who" | cut -d: -f6)
+	folder=$disk/src/$(cat "$disk/bin/$name.folder")
+	# On the root disk, as on any host: ext4.
+	install -d -m 700 -o "$who" "/var/tmp/$half"
+	cd "$folder" || return 1
+	printf 'vmtest: %s: %s\n' "$half" "$name" >/dev/console
+	# shellcheck disable=SC2086 # the bus is two words or none
+	"$@" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		HOME="$home" USER="$who" LOGNAME="$who" SHELL=/bin/sh LANG=C.UTF-8 TMPDIR="/var/tmp/$half" \
+		${session:-} CI=true AGENTJAIL_VM=1 AGENTJAIL_BIN="$disk/bin/agentjail" \
+		"$disk/bin/$name.test" -test.v=test2json -test.timeout=40m \
+		</dev/null >"$disk/results/$half.$name.log" 2>&1
+	echo $? >"$disk/results/$half.$name.status"
+}
+
+# Who lingers has a systemd of their own from boot on, but this unit does not wait
+# for it.
+tries=0
+until [ -S "/run/user/$uid/bus" ]; do
+	tries=$((tries + 1))
+	if [ "$tries" -gt 300 ]; then
+		echo "vmtest: the ordinary user got no systemd session" >/dev/console
+		exit 1
+	fi
+	sleep 0.2
+done
+bus="XDG_RUNTIME_DIR=/run/user/$uid DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$uid/bus"
+
+for name in $(cat bin/names); do
+	session=
+	tests root "$name" root setsid --wait
+	session=$bus
+	# A service of the user's own systemd: where a desktop starts its terminals.
+	# shellcheck disable=SC2086 # two words
+	tests user "$name" "$user" setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all \
+		env $bus systemd-run --user --quiet --pipe --wait --collect --working-directory="$disk/src/$(cat "$disk/bin/$name.folder")"
+done
+# A login: its processes are in a session's scope, from which only systemd can move
+# them to the user's own.
+if grep -q '^vm$' bin/names; then
+	session=$bus
+	# shellcheck disable=SC2016 # the login's shell has the arguments
+	tests login vm "$user" su --login "$user" --command='exec "$@"' -- sh
+fi
+cd "$disk" || exit 1
+dmesg >results/dmesg
+echo done >results/done
