@@ -49,13 +49,14 @@ for name in $(cat bin/names); do
 	tests user "$name" "$user" setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all \
 		env $bus systemd-run --user --quiet --pipe --wait --collect --working-directory="$disk/src/$(cat "$disk/bin/$name.folder")"
 done
+cd "$disk" || exit 1
 # A login: its processes are in a session's scope, from which only systemd can move
 # them to the user's own.
 if grep -q '^vm$' bin/names; then
 	session=$bus
 	# shellcheck disable=SC2016 # the login's shell has the arguments
 	tests login vm "$user" su --login "$user" --command='exec "$@"' -- sh
+	cd "$disk" || exit 1
 fi
-cd "$disk" || exit 1
 dmesg >results/dmesg
 echo done >results/done
