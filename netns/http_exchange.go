@@ -33,6 +33,7 @@ type ask struct {
 	sent, received atomic.Int64 // bytes of the bodies
 	up, down       *byteCap
 	full           atomic.Pointer[byteCap] // that ended the request
+	placed         atomic.Bool             // a placeholder was in the wrong place
 }
 
 type askKey struct{}
@@ -85,6 +86,10 @@ func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
 		Version: version(r), Outcome: audit.Allowed, Rule: x.c.verdict.Rule.Origin.String()}
 	defer a.record() // also where net/http aborts the answer with a panic
 	if !a.allowed(r, path) {
+		return
+	}
+	if err := x.g.vault.watch(r, func(secret string) { a.misplaced(r, secret, "the body") }); err != nil {
+		a.unread(r, err)
 		return
 	}
 	upgrade(r)
@@ -256,6 +261,7 @@ func (a *ask) explain(r *http.Request, status int, reason string) {
 
 // misplaced reports a placeholder in the wrong place.
 func (a *ask) misplaced(r *http.Request, name, where string) {
+	a.placed.Store(true)
 	a.x.g.reports(report{Finding: &audit.Finding{
 		Title:    "placeholder credential sent to the wrong place",
 		Detail:   fmt.Sprintf("the placeholder of the secret %q was in %s of %s %s://%s; it was not replaced, and the request was refused", name, validText(where), validText(r.Method), a.x.scheme, a.x.authority()),
@@ -278,7 +284,7 @@ func (a *ask) rewrite(p *httputil.ProxyRequest) {
 	}
 	a.rec.Secrets = put(out, a.x.bound)
 	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &sentBody{ReadCloser: a.x.g.vault.watchBody(out.Body), a: a}
+		out.Body = &sentBody{out.Body, a}
 	}
 }
 
@@ -358,8 +364,7 @@ func (a *ask) failed(request *http.Request, err error) {
 		a.rec.Rule = full.rule.String()
 		a.deny(request, http.StatusTooManyRequests, capReason(full, x.host))
 	case errors.As(err, &placed):
-		a.misplaced(request, placed.secret, "the body")
-		a.deny(request, http.StatusForbidden, err.Error())
+		a.deny(request, http.StatusForbidden, placed.Error())
 	case broken != "":
 		a.deny(request, http.StatusBadRequest, broken)
 	case errors.As(err, &r):
@@ -377,6 +382,17 @@ func (a *ask) failed(request *http.Request, err error) {
 	}
 }
 
+// unread answers a request whose body was looked through before it was sent.
+func (a *ask) unread(r *http.Request, err error) {
+	var placed errPlaceholder
+	if errors.As(err, &placed) {
+		a.deny(r, http.StatusForbidden, placed.Error())
+		return
+	}
+	a.rec.Outcome, a.rec.Reason = audit.Failed, "the request's body was cut off"
+	a.explain(r, http.StatusBadRequest, a.rec.Reason)
+}
+
 // record reports the request once it is over.
 func (a *ask) record() {
 	a.rec.Duration = time.Since(a.began)
@@ -384,6 +400,9 @@ func (a *ask) record() {
 	a.rec.Status, a.rec.Latency = a.w.status, a.w.first
 	if full := a.full.Load(); full != nil && a.rec.Outcome == audit.Allowed {
 		a.rec.Outcome, a.rec.Reason, a.rec.Rule = audit.Blocked, capReason(full, a.x.host), full.rule.String()
+	}
+	if a.placed.Load() && a.rec.Outcome == audit.Allowed {
+		a.rec.Outcome, a.rec.Reason = audit.Blocked, "a placeholder was in the request's body, behind what was sent already"
 	}
 	a.x.g.reports(report{HTTP: &a.rec})
 }

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -11,7 +12,11 @@ import (
 )
 
 // vault has the secrets of a run and says where each may go.
-type vault struct{ secrets []credential }
+type vault struct {
+	secrets      []credential
+	placeholders []needle // every form of every placeholder
+	owners       []string // the secrets' names, by placeholders
+}
 
 // credential is a secret and its value.
 type credential struct {
@@ -30,6 +35,9 @@ func newVault(secrets []Secret, values [][]byte) (*vault, error) {
 			return nil, fmt.Errorf("the secret %q has no fitting placeholder", s.Name)
 		}
 		v.secrets = append(v.secrets, credential{s, values[i], needles(values[i], s.Placeholder)})
+		for _, n := range needles([]byte(s.Placeholder), strings.Repeat("*", len(s.Placeholder))) {
+			v.placeholders, v.owners = append(v.placeholders, n), append(v.owners, s.Name)
+		}
 	}
 	return v, nil
 }
@@ -211,23 +219,31 @@ func (e errPlaceholder) Error() string {
 	return fmt.Sprintf("the placeholder of the secret %q is in the request's body", e.secret)
 }
 
-// watchBody ends a body at a placeholder: what comes behind the beginning of one is
-// held back until it is clear what it is.
-func (v *vault) watchBody(body io.ReadCloser) io.ReadCloser {
-	if len(v.secrets) == 0 || body == nil || body == http.NoBody {
-		return body
+// maxScanned is the size up to which a body is looked through before anything of it
+// is sent. A longer one, and one whose length is not known, is looked through as it
+// passes: the host then gets what is before the placeholder, and never the whole of it.
+const maxScanned = 64 << 10
+
+// watch looks for placeholders in a request's body. found is called for the first.
+func (v *vault) watch(r *http.Request, found func(secret string)) error {
+	if len(v.secrets) == 0 || r.Body == nil || r.Body == http.NoBody {
+		return nil
 	}
-	var forms []needle
-	var owner []string
-	for i := range v.secrets {
-		p := v.secrets[i].Placeholder
-		for _, n := range needles([]byte(p), strings.Repeat("*", len(p))) {
-			forms, owner = append(forms, n), append(owner, v.secrets[i].Name)
-		}
+	body := newReplacer(r.Body, v.placeholders)
+	body.found = func(i int) error {
+		found(v.owners[i])
+		return errPlaceholder{v.owners[i]}
 	}
-	r := newReplacer(body, forms)
-	r.found = func(i int) error { return errPlaceholder{owner[i]} }
-	return r
+	if r.ContentLength < 0 || r.ContentLength > maxScanned {
+		r.Body = body
+		return nil
+	}
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	r.Body = &readBody{Reader: bytes.NewReader(data), Closer: body}
+	return nil
 }
 
 // maxText keeps a report well below maxReport.

@@ -61,6 +61,12 @@ func Policy(s *profiles.Spec) string {
 		line("")
 		for _, r := range s.Network.Allow {
 			line("- Allowed: %s, %s, %s%s", hosts(r), ports(r), protocol(r.Protocol), because(r))
+			requests(&b, s, r)
+		}
+		if len(s.Network.Intercepts()) > 0 {
+			line("")
+			line("Where requests are listed, agentjail looks into TLS with a certificate authority that this jail's bundle of")
+			line("certificates has. A refused request is answered with 403 and the reason, one over a limit with 429.")
 		}
 	}
 	for _, r := range s.Network.Deny {
@@ -72,6 +78,61 @@ func Policy(s *profiles.Spec) string {
 	line("")
 	limits(&b, s.Limits)
 	return b.String()
+}
+
+// requests are the lines below a host: what may be asked, how often, and with which
+// credential.
+func requests(b *strings.Builder, s *profiles.Spec, r profiles.NetRule) {
+	for _, q := range r.Requests {
+		fmt.Fprintf(b, "  - %s %s", strings.Join(q.Methods, ", "), code(q.Path))
+		if q.When != nil {
+			fmt.Fprintf(b, ", when %s", code(q.When.Source))
+		}
+		if q.Limit != nil {
+			fmt.Fprintf(b, ", at most %s", q.Limit.Rate)
+		}
+		if q.Reason != "" {
+			fmt.Fprintf(b, " (%s)", oneLine(q.Reason))
+		}
+		fmt.Fprintf(b, " [%s]\n", q.Origin)
+	}
+	for _, name := range r.Secrets {
+		x := s.Secret(name)
+		switch {
+		case x == nil:
+		case x.Inject:
+			fmt.Fprintf(b, "  - The credential %s is added to each request; send none.\n", code(name))
+		default:
+			fmt.Fprintf(b, "  - $%s holds a placeholder for the credential %s. Send it in %s: the real one takes its place on the way. Anywhere else it is refused and reported.\n",
+				x.Variable, code(name), secretPlace(x))
+		}
+	}
+	for _, l := range []struct {
+		what string
+		n    int64
+	}{{"uploaded", r.Upload}, {"downloaded", r.Download}} {
+		if l.n > 0 {
+			fmt.Fprintf(b, "  - At most %s %s per host in this run.\n", profiles.FormatSize(l.n), l.what)
+		}
+	}
+	if r.Limit != nil {
+		fmt.Fprintf(b, "  - At most %s per host.\n", r.Limit.Rate)
+	}
+	if r.Connections > 0 {
+		fmt.Fprintf(b, "  - At most %d connections per host at once.\n", r.Connections)
+	}
+}
+
+func secretPlace(x *profiles.Secret) string {
+	switch {
+	case x.Query != "":
+		return "the query parameter " + code(x.Query)
+	case x.Basic != "":
+		return "HTTP basic authentication"
+	case x.Format != "":
+		return "the header " + code(x.Header) + " as " + code(strings.Replace(x.Format, "%s", "$"+x.Variable, 1))
+	}
+	return "the header " + code(x.Header)
 }
 
 func patterns(b *strings.Builder, title string, ps []profiles.Pattern) {

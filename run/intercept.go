@@ -168,12 +168,22 @@ func (s *session) commandSecret(argv []string) ([]byte, error) {
 		return nil, fmt.Errorf("run %q: %w", argv[0], pathCause(err))
 	}
 	b, rerr := readSecret(out)
-	if err := cmd.Wait(); err != nil || rerr != nil {
+	late := ctx.Err() != nil
+	if rerr != nil {
+		cancel() // it may wait for ever for somebody who reads on
+	}
+	err = cmd.Wait()
+	switch {
+	case late:
+		err = fmt.Errorf("%q did not end within %v", argv[0], secretTimeout)
+	case rerr != nil:
+		err = fmt.Errorf("%q: %w", argv[0], rerr)
+	case err != nil:
+		err = fmt.Errorf("%q failed: %w\nhint: run it by hand to see what it says", argv[0], err)
+	}
+	if err != nil {
 		clear(b)
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%q did not end within %v", argv[0], secretTimeout)
-		}
-		return nil, fmt.Errorf("%q failed: %w\nhint: run it by hand to see what it says", argv[0], errors.Join(err, rerr))
+		return nil, err
 	}
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), nil
