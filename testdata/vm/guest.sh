@@ -55,7 +55,8 @@ cd "$disk" || exit 1
 if grep -q '^vm$' bin/names; then
 	session=$bus
 	# shellcheck disable=SC2016 # the login's shell has the arguments
-	tests login vm "$user" su --login "$user" --command='exec "$@"' -- sh
+	tests login vm "$user" su --login "$user" --command='cd "$1" && shift && exec "$@"' -- \
+		sh "$disk/src/$(cat bin/vm.folder)"
 	cd "$disk" || exit 1
 fi
 dmesg >results/dmesg
