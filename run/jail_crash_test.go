@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,12 +30,17 @@ func TestJailKilledSupervisor(t *testing.T) {
 	c := newCaller(t, network)
 	c.ownTemp()
 	c.write("lower", "x\n")
-	// A cgroup too, where this user gets one.
+	// With a cgroup too, where this user gets one.
 	limits := "limits {\n memory = \"1GiB\"\n processes = 500\n}\n"
 	c.setProfile(network + limits)
 	if c.run("true").code != 0 {
 		limits = ""
 	}
+	c.setProfile(network + limits)
+	// Twice as long as a run takes here and now.
+	clock := time.Now()
+	c.must("sh", "-c", "sleep 0.1")
+	span := 2 * time.Since(clock)
 	began := 0
 	var killed []process
 	for i := range times {
@@ -46,12 +52,12 @@ func TestJailKilledSupervisor(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := c.command(context.Background(), nil, "sh", "-c", `echo began; (setsid sh -c 'trap "" HUP TERM INT; sleep 600' &)
-			echo x >lower; mkdir -p a/b; chmod 000 a/b; getent hosts allowed.example; sleep 0.05`)
+			echo x >lower; mkdir -p a/b; chmod 000 a/b; getent hosts allowed.example; sleep 0.1`)
 		cmd.Stdout = out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(random.Int64N(int64(250 * time.Millisecond))))
+		time.Sleep(time.Duration(random.Int64N(int64(span))))
 		// Stopped first, so that what is below it can be listed before it dies.
 		_ = cmd.Process.Signal(unix.SIGSTOP)
 		jailed := below(t, cmd.Process.Pid)
@@ -68,6 +74,7 @@ func TestJailKilledSupervisor(t *testing.T) {
 		if i%10 == 9 {
 			// A next run clears away as `clean` does.
 			c.setProfile("")
+			waitGone(t, slices.DeleteFunc(slices.Clone(killed), process.starting))
 			c.must("true")
 			waitGone(t, killed)
 			c.wantNothingLeft()
@@ -120,7 +127,7 @@ func TestJailKilledSupervisor(t *testing.T) {
 
 // TestJailEndsOrphans: in the moment between libcontainer's first stage and the
 // jail's PID 1 a process does not notice that its supervisor is gone; one in a hundred
-// of the runs above was killed in it. A stand-in with the same marks is ended by
+// of the runs above is killed in it. A stand-in with the same marks is ended by
 // `clean`, one without them is not.
 func TestJailEndsOrphans(t *testing.T) {
 	c := newCaller(t, "")

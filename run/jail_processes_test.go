@@ -23,6 +23,13 @@ func (p process) alive() bool {
 	return ok && q.start == p.start
 }
 
+// starting says whether it is of libcontainer's part of a start, which does not
+// notice that its supervisor is gone; the next run or `clean` ends it.
+func (p process) starting() bool {
+	cmdline, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/cmdline")
+	return err == nil && (strings.HasSuffix(string(cmdline), "\x00init\x00") || string(cmdline) == "runc\x00--help\x00")
+}
+
 // readStat reads what /proc/PID/stat says (proc_pid_stat(5)); a zombie counts as gone.
 func readStat(pid int) (p process, parent int, ok bool) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")

@@ -125,11 +125,13 @@ func removeRuntime(d Dirs, dir string) error {
 			return err
 		}
 	}
-	// An upper layer on disk lies in the state folder, which the lock's folder names.
-	// Only below our own runs: the name is data.
+	// An upper layer on disk lies in the state folder, which the runtime folder names.
+	// That one is only ours to write; still, nothing but a run's folder of the same id
+	// is believed. It need not be below d.State: root's runtime folder is one for all,
+	// its state folder depends on HOME.
 	if state, err := os.ReadFile(filepath.Join(dir, fileState)); err == nil {
 		path := filepath.Clean(string(state))
-		if filepath.Dir(path) == filepath.Join(d.State, "runs") {
+		if strings.HasSuffix(path, filepath.Join("/", filepath.Base(d.State), "runs", filepath.Base(dir))) {
 			if err := removeTree(filepath.Join(path, dirUpper)); err != nil {
 				return err
 			}
@@ -142,11 +144,11 @@ func removeRuntime(d Dirs, dir string) error {
 // while it started did not come to write them down, and they are looked for by name.
 func cgroupsOf(dir string) ([]string, error) {
 	data, err := os.ReadFile(filepath.Join(dir, fileCgroups))
-	if err == nil {
-		return strings.Split(string(data), "\n"), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	if len(data) > 0 { // else it was killed between making the file and filling it
+		return strings.Split(string(data), "\n"), nil
 	}
 	var found []string
 	err = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {

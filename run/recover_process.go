@@ -15,10 +15,12 @@ import (
 	"github.com/agentjail/agentjail/jail"
 )
 
-// killOrphans ends the one kind of process that can outlive a killed supervisor. A
+// killOrphans ends the two kinds of process that can outlive a killed supervisor. A
 // jail's PID 1 dies with its supervisor from its first line on (jail.Shim), but
 // before that line it is libcontainer's, and waits for ever for somebody to open
-// libcontainer's fifo.
+// libcontainer's fifo. And the process that libcontainer borrows a user namespace of
+// for an idmapped mount asks to be traced by its parent (ptrace(2)): where that is
+// init by then, it stays stopped.
 func killOrphans(uid int) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -77,16 +79,30 @@ func killOrphan(pid, uid int, name string) error {
 	}
 }
 
-// isOrphan recognises it: libcontainer's name for its first stages, our program's
-// arguments, our user, and a parent that is no agentjail. runc's own containers have
-// another program's name.
+// isOrphan recognises them: libcontainer's name for its first stages and our program's
+// arguments, or its stand-in's arguments and our program; our user; and a parent that
+// is no agentjail. runc's own are of another program.
 func isOrphan(pid, uid int, name string) bool {
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil || !strings.HasPrefix(statusField(status, "Name"), "runc:[") {
+	dir := "/proc/" + strconv.Itoa(pid)
+	args := arguments(pid)
+	if len(args) != 2 {
 		return false
 	}
-	args := arguments(pid)
-	if len(args) != 2 || filepath.Base(args[0]) != name || args[1] != jail.InitArg {
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return false
+	}
+	switch args[1] {
+	case jail.InitArg:
+		if filepath.Base(args[0]) != name || !strings.HasPrefix(statusField(status, "Name"), "runc:[") {
+			return false
+		}
+	case "--help":
+		exe, err := os.Readlink(dir + "/exe")
+		if err != nil || args[0] != "runc" || filepath.Base(strings.TrimSuffix(exe, " (deleted)")) != name {
+			return false
+		}
+	default:
 		return false
 	}
 	ids := strings.Fields(statusField(status, "Uid"))
