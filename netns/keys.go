@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/agentjail/agentjail/audit"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ const maxKeys = 1 << 20
 //	| length, 4 bytes | value | length, 4 bytes | value | ...
 //	+-----------------+-------+-----------------+-------+--
 type Keys struct {
+	mu     sync.Mutex // of closing
 	mem    []byte
 	used   int
 	locked bool
@@ -126,7 +128,12 @@ func receiveKeys(r io.Reader) (*Keys, error) {
 // Close overwrites the values and gives the memory back. It may be called on nil and
 // more than once.
 func (k *Keys) Close() {
-	if k == nil || k.mem == nil {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mem == nil {
 		return
 	}
 	clear(k.mem)

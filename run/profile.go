@@ -101,6 +101,19 @@ func caBundle(pems map[string][]byte, own []byte) (string, error) {
 	return b.String(), nil
 }
 
+// ownEnv is what the jail itself has to say in the environment.
+func (s *session) ownEnv() map[string]string {
+	env := map[string]string{"AGENTJAIL": s.id}
+	if s.bundle != "" {
+		// What reads the system's bundle needs nothing; these read only a variable.
+		for _, name := range bundleVariables() {
+			env[name] = jail.CABundlePath
+		}
+	}
+	s.tls.environment(env, s.spec)
+	return env
+}
+
 // bundleVariables name the bundle to programs that do not read the system's: Node,
 // OpenSSL and Go and Ruby, Python's requests, pip and httpx, curl, git, Codex, Deno,
 // the AWS tools, Cargo, gRPC, Nix and Bundler.

@@ -326,19 +326,6 @@ func (s *session) cwd(f jail.Facts) string {
 	return f.Workspace.Real
 }
 
-// ownEnv is what the jail itself has to say in the environment.
-func (s *session) ownEnv() map[string]string {
-	env := map[string]string{"AGENTJAIL": s.id}
-	if s.bundle != "" {
-		// What reads the system's bundle needs nothing; these read only a variable.
-		for _, name := range bundleVariables() {
-			env[name] = jail.CABundlePath
-		}
-	}
-	s.tls.environment(env, s.spec)
-	return env
-}
-
 func (s *session) openTrail() error {
 	w, err := audit.Create(s.info.Audit, audit.Config{RunID: s.id, Version: s.host.Version, Size: s.spec.Audit.Size, Redact: s.tls.redact,
 		OnFull: func() { s.abort(abortAudit) }, OnError: func(error) { s.abort(abortTrail) }})
