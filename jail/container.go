@@ -142,7 +142,10 @@ func swapMap(owner, base, agent uint32) []configs.IDMap {
 		return []configs.IDMap{id(0, 0, agent), id(agent+1, agent+1, UIDRange-agent-1), id(owner, agent, 1)}
 	}
 	lo, hi := min(owner, agent), max(owner, agent)
-	maps := []configs.IDMap{id(lo, hi, 1), id(hi, lo, 1), id(hi+1, hi+1, UIDRange-hi-1)}
+	maps := []configs.IDMap{id(lo, hi, 1), id(hi, lo, 1)}
+	if hi+1 < UIDRange { // the kernel takes no empty extent
+		maps = append(maps, id(hi+1, hi+1, UIDRange-hi-1))
+	}
 	if lo > 0 {
 		maps = append(maps, id(0, 0, lo))
 	}

@@ -168,7 +168,8 @@ func (v *view) paths(f profiles.Files) error {
 			v.link(l, mounted)
 		}
 		v.grantRule(g)
-		if covered(mounted, g) {
+		// With real privilege, what others can't read needs its owner mapped.
+		if covered(mounted, g) && !(v.features.Privileged && g.place.Private) {
 			continue
 		}
 		mounted[g.place.Real] = max(mounted[g.place.Real], g.access)
