@@ -190,19 +190,26 @@ func fileAttacks() map[string]attack {
 		"read the private key by /proc/PID/cwd": func(c attackConfig) string {
 			return read(fmt.Sprintf("/proc/%d/cwd/../../../../../../../../%s", c.ProcPID, c.Key))
 		},
-		"list the home folder":                      func(c attackConfig) string { _, err := os.ReadDir(dirname(dirname(c.Key))); return answerErr(err) },
-		"read a file beside the workspace":          func(c attackConfig) string { return read(c.Outside) },
-		"write a file beside the workspace":         func(c attackConfig) string { return open(c.Outside, os.O_WRONLY) },
-		"create a file beside the workspace":        func(c attackConfig) string { return open(c.Outside+newSuffix, os.O_WRONLY|os.O_CREATE) },
-		"read /etc/shadow":                          func(attackConfig) string { return read("/etc/shadow") },
-		"write /etc/passwd":                         func(attackConfig) string { return open("/etc/passwd", os.O_WRONLY) },
-		"create a file in /usr":                     func(attackConfig) string { return open("/usr/agentjail-test", os.O_WRONLY|os.O_CREATE) },
-		"create a file in /":                        func(attackConfig) string { return open("/agentjail-test", os.O_WRONLY|os.O_CREATE) },
-		"write a kernel setting":                    func(attackConfig) string { return open("/proc/sys/kernel/core_pattern", os.O_WRONLY) },
-		"write /proc/sysrq-trigger":                 func(attackConfig) string { return open("/proc/sysrq-trigger", os.O_WRONLY) },
-		"read the kernel's log":                     func(attackConfig) string { return open("/dev/kmsg", os.O_RDONLY) },
-		"open /dev/mem":                             func(attackConfig) string { return open("/dev/mem", os.O_RDONLY) },
-		"open /dev/fuse":                            func(attackConfig) string { return open("/dev/fuse", os.O_RDWR) },
+		"list the home folder":               func(c attackConfig) string { _, err := os.ReadDir(dirname(dirname(c.Key))); return answerErr(err) },
+		"read a file beside the workspace":   func(c attackConfig) string { return read(c.Outside) },
+		"write a file beside the workspace":  func(c attackConfig) string { return open(c.Outside, os.O_WRONLY) },
+		"create a file beside the workspace": func(c attackConfig) string { return open(c.Outside+newSuffix, os.O_WRONLY|os.O_CREATE) },
+		"read /etc/shadow":                   func(attackConfig) string { return read("/etc/shadow") },
+		"write /etc/passwd":                  func(attackConfig) string { return open("/etc/passwd", os.O_WRONLY) },
+		"create a file in /usr":              func(attackConfig) string { return open("/usr/agentjail-test", os.O_WRONLY|os.O_CREATE) },
+		"create a file in /":                 func(attackConfig) string { return open("/agentjail-test", os.O_WRONLY|os.O_CREATE) },
+		"write a kernel setting":             func(attackConfig) string { return open("/proc/sys/kernel/core_pattern", os.O_WRONLY) },
+		"write /proc/sysrq-trigger":          func(attackConfig) string { return open("/proc/sysrq-trigger", os.O_WRONLY) },
+		"read the kernel's log":              func(attackConfig) string { return open("/dev/kmsg", os.O_RDONLY) },
+		"open /dev/mem":                      func(attackConfig) string { return open("/dev/mem", os.O_RDONLY) },
+		"open /dev/fuse":                     func(attackConfig) string { return open("/dev/fuse", os.O_RDWR) },
+		"look for the host's tree that the jail was built from": func(attackConfig) string {
+			entries, err := os.ReadDir("/run/agentjail/setup/host")
+			if err == nil && len(entries) == 0 {
+				return "empty"
+			}
+			return answerErr(err)
+		},
 		"read a file that no Landlock rule grants":  func(attackConfig) string { return read("/run/agentjail/canary") },
 		"write to a read-only file":                 in(func(p string) error { return os.WriteFile(p, []byte("x"), 0) }),
 		"truncate a read-only file":                 in(func(p string) error { return os.Truncate(p, 0) }),

@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -145,7 +146,7 @@ func TestJailEndsOrphans(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(c.workspace, "init"), []byte("printf '%s' \"$COMM\" >/proc/$$/comm; echo ready; read line\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	shell := func(comm string) *exec.Cmd {
+	shell := func(comm string) (*exec.Cmd, io.Closer) {
 		cmd := exec.Command("/bin/sh")
 		cmd.Args = []string{filepath.Base(binary(t)), "init"}
 		cmd.Dir, cmd.Env = c.workspace, []string{"COMM=" + comm}
@@ -164,14 +165,16 @@ func TestJailEndsOrphans(t *testing.T) {
 		if _, err := out.Read(make([]byte, 6)); err != nil {
 			t.Fatal(err)
 		}
-		return cmd
+		return cmd, in
 	}
-	orphan, other := shell("runc:[2:INIT]"), shell("something")
+	orphan, word := shell("runc:[2:INIT]")
+	other, _ := shell("something")
 	clean := exec.Command(binary(t), "clean")
 	clean.Env, clean.Dir = c.env, c.workspace
 	if text, err := clean.CombinedOutput(); err != nil {
 		t.Fatalf("agentjail clean: %v: %s", err, text)
 	}
+	word.Close() // one that lives still ends by itself now, and not by a signal
 	if err := orphan.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("the orphan ended with %v", err)
 	}

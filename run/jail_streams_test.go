@@ -217,7 +217,8 @@ func TestJailExitCodes(t *testing.T) {
 }
 
 // TestJailDescriptors gives agentjail descriptors of the host's, as a careless shell
-// or editor would. With the stage's close_range left out, PID 1's own show up.
+// or editor would. They have three chances to be closed: Go's exec of libcontainer's
+// first stage, close-on-exec of PID 1's own, and the stage's close_range.
 func TestJailDescriptors(t *testing.T) {
 	c := newCaller(t, execSelf(t))
 	for _, path := range []string{c.home, filepath.Join(c.dir, "test.hcl")} {

@@ -308,6 +308,26 @@ func TestJailSocketsInWorkspace(t *testing.T) {
 	}
 }
 
+// TestJailSocketsInGrants: a socket in a folder that the profile reads is no way out.
+// A read-only mount does not refuse a connection to it; only Landlock can.
+func TestJailSocketsInGrants(t *testing.T) {
+	if landlockABI(t) < 9 {
+		t.Skip("the host lacks Landlock's right for pathname sockets (ABI 9, Linux 7.1)")
+	}
+	c := newCaller(t, "")
+	h := &hostCanaries{cfg: attackConfig{Readonly: filepath.Join(c.dir, "readonly")}}
+	if err := os.Mkdir(h.cfg.Readonly, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.listen(t, "unix", filepath.Join(h.cfg.Readonly, "socket"))
+	c.setProfile(fmt.Sprintf("files {\n read = [%q]\n exec = [%q]\n}\n", h.cfg.Readonly, self(t)))
+	const attempt = "connect to a socket in a read-only folder"
+	o := c.must(self(t), helperArg, "attack", h.config(t, 1, []string{attempt}))
+	if got := decodeResults(t, []byte(o.stdout))[attempt]; got != "EACCES" || h.hits.Load() != 0 {
+		t.Errorf("in the jail: %q; the host's socket was reached %d times", got, h.hits.Load())
+	}
+}
+
 func TestJailArtifacts(t *testing.T) {
 	c := newCaller(t, "artifacts {\n collect = [\"dist/**\", \"*.log\"]\n}\n")
 	into := filepath.Join(c.dir, "out")
