@@ -107,13 +107,12 @@ func firstProcess(t testing.TB, supervisor int) process {
 
 // live is a run in progress whose agent talks with the test over its stdin and stdout.
 type live struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	in             io.WriteCloser
-	out            io.Reader
-	stderr         bytes.Buffer
-	read           []byte
-	statusR, statW *os.File
+	t      *testing.T
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    io.Reader
+	stderr bytes.Buffer
+	read   []byte
 }
 
 // start begins a run; the agent's script prints lines and waits for lines.
