@@ -28,15 +28,12 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("AGENTJAIL_BIN"); path != "" {
 		return filepath.Abs(path)
 	}
-	dir, err := os.MkdirTemp("", "agentjail-bin-")
+	// Beside the test binary, in the folder that `go test` removes at its end.
+	test, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	// The ordinary user's jail reads it too.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "agentjail")
+	path := filepath.Join(filepath.Dir(test), "agentjail-under-test", "agentjail")
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-tags", "seccomp netgo osusergo runc_nocriu",
 		"-ldflags", "-s -w -linkmode external -extldflags -static", "-o", path, "..")
 	if out, err := cmd.CombinedOutput(); err != nil {

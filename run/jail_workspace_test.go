@@ -277,6 +277,18 @@ func TestJailForeignOwners(t *testing.T) {
 		}
 		cmd := c.command(t.Context(), []string{"--quiet"}, "sh", "-c", "echo new >>folder/file && cat folder/file; echo x >folder/new; rm folder/new; echo new >>mine; cat mine; mv folder moved; cat moved/file")
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.home, "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run")}
+		// The binary, too, may lie in a folder of root's.
+		program, err := os.ReadFile(binary(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path = filepath.Join(dir, "agentjail")
+		if err := os.WriteFile(cmd.Path, program, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 		out, err := cmd.CombinedOutput()
 		if err != nil || string(out) != "old\nnew\nold\nnew\nold\nnew\n" {
