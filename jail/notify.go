@@ -64,7 +64,7 @@ type notifier struct {
 
 func newNotifier(f *os.File, sink audit.Sink) (*notifier, error) {
 	// EINVAL before Linux 6.6: only slower.
-	if err := ioctl(f, ioctlNotifSetFlags, notifFdSyncWakeUp); err != nil && !errors.Is(err, unix.EINVAL) {
+	if err := insist(f, ioctlNotifSetFlags, notifFdSyncWakeUp); err != nil && !errors.Is(err, unix.EINVAL) {
 		return nil, &LayerError{Layer: "seccomp", Err: fmt.Errorf("ioctl(SECCOMP_IOCTL_NOTIF_SET_FLAGS): %w", err)}
 	}
 	e, err := newExits(func(x audit.Exit) { sink.Emit(x) })
@@ -80,6 +80,17 @@ func ioctl(f *os.File, req uintptr, arg uintptr) error {
 		return errno
 	}
 	return nil
+}
+
+// insist is ioctl until it was not interrupted. The kernel takes the filter's lock
+// interruptibly (kernel/seccomp.c), and the Go runtime signals its own threads at any
+// moment: an answer that is lost to EINTR leaves the caller in its exec for ever.
+func insist(f *os.File, req uintptr, arg uintptr) error {
+	for {
+		if err := ioctl(f, req, arg); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // serve answers until the last process with the filter is gone.
@@ -115,7 +126,7 @@ func (n *notifier) serve() {
 		}
 		resp := seccompNotifResp{id: req.id, flags: respContinue}
 		// ENOENT: the caller was killed while we looked.
-		_ = ioctl(n.file, ioctlNotifSend, uintptr(unsafe.Pointer(&resp)))
+		_ = insist(n.file, ioctlNotifSend, uintptr(unsafe.Pointer(&resp)))
 		// The caller does not wait for the trail.
 		if known {
 			n.count.Add(1)
@@ -125,7 +136,7 @@ func (n *notifier) serve() {
 }
 
 func (n *notifier) valid(id uint64) bool {
-	return ioctl(n.file, ioctlNotifIDValid, uintptr(unsafe.Pointer(&id))) == nil
+	return insist(n.file, ioctlNotifIDValid, uintptr(unsafe.Pointer(&id))) == nil
 }
 
 // describe reads who executes what. Everything is read from the stopped caller's
