@@ -121,8 +121,20 @@ func build(s source, r *Redactor, record Record, at time.Time, b bounds) *entry 
 		h, root = s.dns(record, at)
 	case HTTP:
 		h, root = s.http(record, at)
+	case Signature:
+		h, root = s.signature(record, at)
+	case ModelCall:
+		h, root = s.modelCall(record, at)
+	case ModelTool:
+		h, root = s.modelTool(record, at)
+	case Approval:
+		h, root = s.approval(record, at)
 	case File:
 		h, root = s.file(record, at)
+	case Resources:
+		h, root = s.resources(record, at)
+	case RunState:
+		h, root = s.runState(record, at)
 	case LimitHit:
 		h, root = s.limitHit(record, at)
 	case Finding:
@@ -158,6 +170,14 @@ func foldKey(record Record) string {
 		}
 	case HTTP:
 		return httpFoldKey(r)
+	case Signature:
+		if r.Outcome == Blocked {
+			return digestKey("signature", r.Process, r.Key, r.Purpose, r.Rule, r.Reason)
+		}
+	case Approval:
+		if r.Step == ApprovalFlooded {
+			return digestKey("approval", Process{}, r.Kind, r.Rule, r.Reason)
+		}
 	case Finding:
 		if r.Outcome == Blocked {
 			return digestKey("finding", r.Process, r.Title, r.Detail, r.Severity, r.Rule)

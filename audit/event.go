@@ -104,6 +104,7 @@ type source struct {
 	runID    string
 	product  object
 	profiles []field
+	ai       []field // the same of events about models
 	device   object
 	session  object
 
@@ -121,6 +122,7 @@ func newSource(runID, version string, r *Redactor) source {
 	for _, p := range [...]string{"datetime", "host", "record_integrity", "security_control"} {
 		s.profiles = append(s.profiles, field{node: node{kind: kindOwn, str: p}})
 	}
+	s.ai = append([]field{{node: node{kind: kindOwn, str: "ai_operation"}}}, s.profiles...)
 	// The device is the jail: process ids and paths are those inside it.
 	s.device.own("type", "Jail")
 	s.device.number("type_id", 99) // Other
@@ -163,7 +165,7 @@ func (s source) root(h header, body, unmapped object) object {
 	o.own("disposition", h.verdict.disposition.name)
 	o.number("disposition_id", h.verdict.disposition.id)
 	o.text("message", h.message)
-	o.object("metadata", s.metadata())
+	o.object("metadata", s.metadata(h.class))
 	if h.rule != "" {
 		policy := s.arena.object(2)
 		policy.flag("is_applied", true)
@@ -184,12 +186,16 @@ func (s source) root(h header, body, unmapped object) object {
 	return o
 }
 
-func (s source) metadata() object {
+func (s source) metadata(c class) object {
+	profiles := s.profiles
+	if c == apiActivity() {
+		profiles = s.ai
+	}
 	m := s.arena.object(7) // and is_truncated
 	m.own("correlation_uid", s.runID)
 	m.object("product", s.product)
 	return append(m,
-		field{"profiles", node{kind: kindList, sub: s.profiles}},
+		field{"profiles", node{kind: kindList, sub: profiles}},
 		field{"sequence", node{kind: kindSequence}},
 		field{"uid", node{kind: kindUID}},
 		field{"version", node{kind: kindOwn, str: SchemaVersion}})

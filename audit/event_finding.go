@@ -52,7 +52,7 @@ func (s source) finding(r Finding, at time.Time) (header, object) {
 	}
 	body := make(object, 0, 4)
 	s.actor(&body, r.Process)
-	body.object("finding_info", findingInfo("finding", r.Title, r.Detail))
+	body.object("finding_info", findingInfo(cmp.Or(r.Event, "finding"), r.Title, r.Detail))
 	body.flag("is_alert", severity.id >= medium().id)
 
 	var u object

@@ -26,6 +26,19 @@ type HTTP struct {
 	Rule     string        `json:"rule,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
 	Process  Process       `json:"process"`
+
+	Fault     string     `json:"fault,omitempty"`     // what the profile made go wrong on purpose
+	Sanitized *Sanitized `json:"sanitized,omitempty"` // nil: the answer was passed on as it came
+}
+
+// Sanitized is how much was taken out of an answer.
+type Sanitized struct {
+	Elements   int64 `json:"elements"`   // with all that was in them
+	Comments   int64 `json:"comments"`   // and processing instructions
+	Attributes int64 `json:"attributes"` // left out or cut
+	Texts      int64 `json:"texts"`      // that their style hid
+	Characters int64 `json:"characters"` // that have no shape
+	Bytes      int64 `json:"bytes"`      // of the answer's body before, decoded
 }
 
 func (HTTP) record() {}
@@ -71,10 +84,10 @@ func (s source) http(r HTTP, at time.Time) (header, object) {
 		at:       at,
 	}
 	body := s.arena.object(8)
-	u := s.arena.object(3)
+	u := s.arena.object(5)
 	s.actor(&body, r.Process)
 	if r.ID != 0 {
-		body.object("connection_info", s.connection("tcp", "", r.ID))
+		body.object("connection_info", s.connection("tcp", "", "", r.ID))
 	}
 	body.object("dst_endpoint", s.endpoint(&u, cmp.Or(r.Host, "unknown"), "", r.Port))
 
@@ -104,6 +117,17 @@ func (s source) http(r HTTP, at time.Time) (header, object) {
 	}
 	u.number("duration_us", r.Duration.Microseconds())
 	u.texts("secrets", r.Secrets)
+	u.text("fault", r.Fault)
+	if z := r.Sanitized; z != nil {
+		n := s.arena.object(6)
+		n.number("elements", z.Elements)
+		n.number("comments", z.Comments)
+		n.number("attributes", z.Attributes)
+		n.number("texts", z.Texts)
+		n.number("characters", z.Characters)
+		n.number("bytes", z.Bytes)
+		u.object("sanitized", n)
+	}
 	return h, s.root(h, body, u)
 }
 

@@ -32,11 +32,11 @@ func (s source) connect(r Connect, at time.Time) (header, object) {
 	var u object
 	s.actor(&body, r.Process)
 	body.text("app_protocol_name", r.Protocol)
-	body.object("connection_info", s.connection(r.Network, r.Addr, r.ID))
+	body.object("connection_info", s.connection(r.Network, r.Addr, r.Direction, r.ID))
 	body.object("dst_endpoint", s.endpoint(&u, r.Name, r.Addr, r.Port))
 	if r.SrcPort != 0 {
 		src := s.arena.object(2)
-		src.own("name", "jail")
+		src.own("name", sourceName(r.Direction))
 		src.number("port", int64(r.SrcPort))
 		body.object("src_endpoint", src)
 	}
@@ -68,7 +68,7 @@ func (s source) connectClosed(r ConnectClosed, at time.Time) (header, object) {
 	body := s.arena.object(4)
 	var u object
 	s.actor(&body, Process{})
-	body.object("connection_info", s.connection("", r.Addr, r.ID))
+	body.object("connection_info", s.connection("", r.Addr, r.Direction, r.ID))
 	body.object("dst_endpoint", s.endpoint(&u, r.Name, r.Addr, r.Port))
 	traffic := s.arena.object(3)
 	traffic.number("bytes", r.BytesIn+r.BytesOut)
@@ -156,11 +156,24 @@ func (s source) endpoint(u *object, name, addr string, port uint16) object {
 	return o
 }
 
+// sourceName is where a connection came from.
+func sourceName(direction string) string {
+	if direction == Inbound {
+		return "host"
+	}
+	return "jail"
+}
+
 // connection describes the transport. The numbers are IANA's protocol numbers.
-func (s source) connection(network, addr string, id uint64) object {
+func (s source) connection(network, addr, direction string, id uint64) object {
 	o := s.arena.object(6)
-	o.own("direction", "Outbound")
-	o.number("direction_id", 2)
+	if direction == Inbound {
+		o.own("direction", "Inbound")
+		o.number("direction_id", 1)
+	} else {
+		o.own("direction", "Outbound")
+		o.number("direction_id", 2)
+	}
 	o.text("protocol_name", network)
 	ip, err := netip.ParseAddr(addr)
 	switch number, isNumber := strings.CutPrefix(network, "ip-proto-"); {

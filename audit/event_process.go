@@ -26,6 +26,9 @@ func (s source) exec(r Exec, at time.Time) (header, object) {
 	body.object("process", s.launched(r.Process))
 
 	var u object
+	if r.Own {
+		u.flag("agent_wrote", true)
+	}
 	if r.ArgBytes > 0 {
 		u.number("argument_bytes", int64(r.ArgBytes))
 	}

@@ -18,6 +18,9 @@ func (s source) runStart(r RunStart, at time.Time) (header, object) {
 		message:  "run of " + commandLine(r.Argv) + " started",
 		at:       at,
 	}
+	if r.Learning {
+		h.message = "learning " + h.message
+	}
 	layers := make([]object, 0, len(r.Layers))
 	for _, l := range r.Layers {
 		layer := make(object, 0, 4)
@@ -70,6 +73,9 @@ func (s source) runStart(r RunStart, at time.Time) (header, object) {
 	u.text("binary_version", r.Version)
 	u.text("cwd", r.Cwd)
 	u.objects("layers", layers)
+	if r.Learning {
+		u.flag("learning", true)
+	}
 	dict(&u, "limits", r.Limits, (*object).text)
 	u.text("mode", r.Mode)
 	dict(&u, "profile_sha256", r.ProfileHashes, (*object).text)
@@ -99,6 +105,17 @@ func (s source) runEnd(r RunEnd, at time.Time) (header, object) {
 	body.own("status_code", strconv.Itoa(r.ExitCode))
 
 	var u object
+	budgets := make([]object, 0, len(r.Budgets))
+	for _, b := range r.Budgets {
+		o := make(object, 0, 5)
+		o.text("limit", b.Limit)
+		o.text("name", b.Name)
+		o.number("of", b.Of)
+		o.number("spent", b.Spent)
+		o.text("unit", b.Unit)
+		budgets = append(budgets, o)
+	}
+	u.objects("budgets", budgets)
 	dict(&u, "counts", r.Counts, (*object).number)
 	dict(&u, "details", r.Details, (*object).text)
 	u.number("duration_us", r.Duration.Microseconds())

@@ -41,7 +41,8 @@ func samples() map[string]Record {
 			Syscalls: []string{"@ptrace"},
 		},
 		"start empty": RunStart{},
-		"end":         RunEnd{ExitCode: 3, Reason: "exited", Duration: time.Second, UserCPU: time.Millisecond, MaxRSS: 1 << 20, Counts: map[string]int64{"exec": 4, "dns_blocked": 1}, Details: map[string]string{"a": "b"}},
+		"end": RunEnd{ExitCode: 3, Reason: "exited", Duration: time.Second, UserCPU: time.Millisecond, MaxRSS: 1 << 20, Counts: map[string]int64{"exec": 4, "dns_blocked": 1}, Details: map[string]string{"a": "b"},
+			Budgets: []BudgetUse{{Name: "model", Limit: "per_run", Unit: "usd", Spent: 1_200_000, Of: 5_000_000}}},
 		"end killed":  RunEnd{ExitCode: 137, Signal: "SIGKILL", Reason: "time limit"},
 		"end empty":   RunEnd{},
 		"wipe":        Wipe{Removed: []string{"/tmp/x"}, Gone: []string{"cgroup"}},
@@ -51,10 +52,31 @@ func samples() map[string]Record {
 		"closed":      ConnectClosed{ID: 7, Name: "example.com", Addr: "198.18.0.1", Port: 443, BytesIn: 10, BytesOut: 20, Duration: time.Second},
 		"closed late": ConnectClosed{ID: 8, Addr: "fd00::1", Port: 443, Error: "reset by peer"},
 		"limit":       LimitHit{Limit: "time", Value: 3600, Unit: "s", Action: "killed", Rule: "web.hcl:90", Process: curl, Detail: "after 1h"},
-		"limit soft":  LimitHit{Limit: "output", Value: 1, Unit: "bytes", Action: "logged"},
-		"icmp":        Connect{Network: "icmp", Addr: "fd00::2", Outcome: Blocked, Reason: "no policy allows icmp"},
-		"sctp":        Connect{Network: "ip-proto-132", Addr: "10.0.0.1", Outcome: Blocked},
-		"no address":  Connect{Network: "tcp", Addr: "fe80::1%eth0\n", Outcome: Blocked},
+		"resources": Resources{Start: time.UnixMilli(1).UTC(), Step: time.Second, End: time.UnixMilli(1501).UTC(), Source: "cgroup v2",
+			Points: []Point{{CPU: time.Second, Memory: 1 << 30, Processes: 4, Network: 7, Execs: 1, Connects: 2, Requests: 3, Denials: 4, Tokens: 5, Cost: 6}, {}}},
+		"resources empty": Resources{},
+		"state":           RunState{State: "frozen", By: "uid 1000", How: "cgroup v1 freezer", Detail: "12 processes", Rule: "web.hcl:3"},
+		"state empty":     RunState{},
+		"limit soft":      LimitHit{Limit: "output", Value: 1, Unit: "bytes", Action: "logged"},
+		"model": ModelCall{ID: 7, Provider: "anthropic", Model: "claude-x", Host: "api.example.com", Port: 443, Path: "/v1/messages", Status: 200, Usage: "whole",
+			Input: 25, Output: 89, CacheRead: 2000, CacheWrite: 100, CacheWriteLong: 60, CostMicroUSD: new(int64(3930)), Tools: 2, Outcome: Allowed, Rule: "web.hcl:20", Process: curl},
+		"model unknown":     ModelCall{Provider: "openai-compatible", Usage: "unknown", Outcome: Failed, Reason: "cut off"},
+		"model empty":       ModelCall{},
+		"tool":              ModelTool{ID: 7, Provider: "anthropic", Model: "claude-x", Host: "api.example.com", Port: 443, Name: "Bash", Digest: strings.Repeat("e", 64), Rule: "web.hcl:20", Process: curl},
+		"tool empty":        ModelTool{},
+		"approval asked":    Approval{Step: ApprovalAsked, ID: "1", Kind: "connect", What: "connect to example.com:443", Held: 1, Rule: "web.hcl:20", Reason: "because", Process: curl},
+		"approval answered": Approval{Step: ApprovalAnswered, ID: "1", Kind: "connect", What: "connect to example.com:443", Yes: true, By: "ann", UID: new(uint32(1000)), Channel: "control", For: time.Minute, Rule: "web.hcl:20", Process: curl},
+		"approval granted":  Approval{Step: ApprovalGranted, ID: "1", Kind: "connect", What: "connect to example.com:443", Yes: true, Until: epoch, Held: 3, Rule: "web.hcl:20", Process: curl},
+		"approval refused":  Approval{Step: ApprovalRefused, ID: "1", Kind: "exec", What: "git push", Process: curl},
+		"approval late":     Approval{Step: ApprovalTimedOut, ID: "1", Kind: "spend", What: "30 usd"},
+		"approval flood":    Approval{Step: ApprovalFlooded, Kind: "connect", What: "connect to a.example:443", Reason: "16 questions are open already"},
+		"approval empty":    Approval{},
+		"signature":         Signature{Key: "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", Comment: "me@laptop", Purpose: "a login as \"git\"", Outcome: Allowed, Rule: "web.hcl:20", Process: curl},
+		"signature refused": Signature{Outcome: Blocked, Reason: "request 17 is not passed on"},
+		"signature empty":   Signature{},
+		"icmp":              Connect{Network: "icmp", Addr: "fd00::2", Outcome: Blocked, Reason: "no policy allows icmp"},
+		"sctp":              Connect{Network: "ip-proto-132", Addr: "10.0.0.1", Outcome: Blocked},
+		"no address":        Connect{Network: "tcp", Addr: "fe80::1%eth0\n", Outcome: Blocked},
 	}
 	for _, o := range []Outcome{Allowed, Blocked, Failed} {
 		m["exec "+string(o)] = Exec{Process: curl, Outcome: o, Rule: "web.hcl:14", Reason: "because", ArgsCut: 2, ArgBytes: 999}
@@ -67,6 +89,8 @@ func samples() map[string]Record {
 		m["dns odd "+string(o)] = DNS{Type: "TYPE65534", RCode: "BADVERS", Outcome: o}
 		m["http "+string(o)] = HTTP{ID: 7, Method: "POST", Scheme: "https", Host: "example.com", Port: 443, Path: "/v1/messages", Version: "2", Status: 200,
 			BytesOut: 10, BytesIn: 20, Duration: time.Second, Latency: time.Millisecond, Secrets: []string{"api"}, Outcome: o, Rule: "web.hcl:20", Reason: "because", Process: curl}
+		m["http changed "+string(o)] = HTTP{Method: "GET", Scheme: "https", Host: "example.com", Port: 443, Path: "/", Version: "1.1", Status: 503, Outcome: o,
+			Fault: "status 503", Sanitized: &Sanitized{Elements: 3, Comments: 2, Attributes: 9, Texts: 1, Characters: 5, Bytes: 1000}}
 		m["http odd "+string(o)] = HTTP{Method: "BREW", Outcome: o}
 		for _, severity := range []string{"low", "medium", "high", "odd"} {
 			m["finding "+severity+string(o)] = Finding{Title: "escape attempt", Detail: "io_uring_setup", Severity: severity, Outcome: o, Rule: "base.hcl:3", Process: curl}

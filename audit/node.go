@@ -94,6 +94,15 @@ func (o *object) texts(key string, list []string) {
 	*o = append(*o, field{key, node{kind: kindList, sub: sub}})
 }
 
+// numbers adds a list of numbers, an empty one too.
+func (o *object) numbers(key string, list []int64) {
+	sub := make([]field, len(list))
+	for i, n := range list {
+		sub[i] = field{node: node{kind: kindNumber, num: n}}
+	}
+	*o = append(*o, field{key, node{kind: kindList, sub: sub}})
+}
+
 // dict adds an object whose keys are data too, in the order of the keys so that
 // the same record always gives the same event.
 func dict[T any](o *object, key string, m map[string]T, add func(*object, string, T)) {

@@ -39,6 +39,7 @@ type Event struct {
 	ActivityID    int               `json:"activity_id"`
 	ActivityName  string            `json:"activity_name"`
 	Actor         EventActor        `json:"actor"`
+	API           EventAPI          `json:"api"`
 	App           EventApp          `json:"app"`
 	Attestations  []Attestation     `json:"attestation_list"`
 	ClassUID      int               `json:"class_uid"`
@@ -53,11 +54,13 @@ type Event struct {
 	HTTPRequest   EventHTTPRequest  `json:"http_request"`
 	HTTPResponse  EventHTTPResponse `json:"http_response"`
 	Message       string            `json:"message"`
+	Model         EventModel        `json:"ai_model"`
 	Metadata      EventMetadata     `json:"metadata"`
 	Policy        EventPolicy       `json:"policy"`
 	Process       EventProcess      `json:"process"`
 	Query         EventQuery        `json:"query"`
 	RCode         string            `json:"rcode"`
+	Affected      []EventResource   `json:"resources"`
 	SeverityID    int               `json:"severity_id"`
 	Status        string            `json:"status"`
 	StatusDetail  string            `json:"status_detail"`
@@ -73,14 +76,24 @@ type Event struct {
 type (
 	EventActor struct {
 		Process EventProcess `json:"process"`
+		User    EventUser    `json:"user"`
+	}
+	EventUser struct {
+		Name string `json:"name"`
+		UID  string `json:"uid"`
+	}
+	EventResource struct {
+		Name string `json:"name"`
+		Type string `json:"type"`
 	}
 	EventApp struct {
 		Name string `json:"name"`
 		UID  string `json:"uid"`
 	}
 	EventConn struct {
-		Protocol string `json:"protocol_name"`
-		UID      string `json:"uid"`
+		Direction string `json:"direction"` // "Outbound" or "Inbound"
+		Protocol  string `json:"protocol_name"`
+		UID       string `json:"uid"`
 	}
 	EventEndpoint struct {
 		Hostname string `json:"hostname"`

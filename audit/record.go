@@ -57,6 +57,7 @@ type RunStart struct {
 	Layers        []Layer           `json:"layers"`
 	Limits        map[string]string `json:"limits"`
 	Syscalls      []string          `json:"syscalls,omitempty"` // opened by the profile
+	Learning      bool              `json:"learning,omitempty"` // what the jail refuses is noted, to be learned from
 }
 
 // RunEnd is the last record of a trail.
@@ -70,6 +71,17 @@ type RunEnd struct {
 	MaxRSS   int64             `json:"max_rss"` // bytes, of the largest process
 	Counts   map[string]int64  `json:"counts"`  // "exec", "connect", "connect_blocked", "dns_blocked", "file" ...
 	Details  map[string]string `json:"details,omitempty"`
+	Budgets  []BudgetUse       `json:"budgets,omitempty"`
+}
+
+// BudgetUse is what is spent of one limit of a budget when a run ends, by all runs that
+// the limit is about.
+type BudgetUse struct {
+	Name  string `json:"name"`
+	Limit string `json:"limit"` // "per_run", "per_day" ...
+	Unit  string `json:"unit,omitempty"`
+	Spent int64  `json:"spent"` // millionths of the unit
+	Of    int64  `json:"of"`    // the same
 }
 
 // Wipe says what was removed after a run and what was checked to be gone.
@@ -87,6 +99,9 @@ type Exec struct {
 	Reason   string  `json:"reason,omitempty"`
 	ArgsCut  int     `json:"args_cut,omitempty"` // arguments left out
 	ArgBytes int     `json:"arg_bytes,omitempty"`
+	Own      bool    `json:"own,omitempty"` // the agent wrote the program, or could have
+	Memory   bool    `json:"-"`             // it is a file in memory, without a name
+	Quota    bool    `json:"-"`             // refused because a limit of the profile's was reached
 }
 
 // Exit is the end of a process that the jail's PID 1 or the supervisor saw end.
@@ -98,6 +113,9 @@ type Exit struct {
 	SysCPU   time.Duration `json:"sys_cpu"`
 	MaxRSS   int64         `json:"max_rss"`
 }
+
+// Inbound is the direction of a connection that the host made to the jail.
+const Inbound = "inbound"
 
 // Connect is a connection that was opened or refused.
 type Connect struct {
@@ -114,6 +132,8 @@ type Connect struct {
 	Rule     string  `json:"rule,omitempty"`
 	Reason   string  `json:"reason,omitempty"`
 	Process  Process `json:"process"`
+
+	Direction string `json:"direction,omitempty"` // Inbound, or out of the jail
 }
 
 // ConnectClosed is the end of an allowed connection.
@@ -126,6 +146,8 @@ type ConnectClosed struct {
 	BytesIn  int64         `json:"bytes_in"`
 	Duration time.Duration `json:"duration"`
 	Error    string        `json:"error,omitempty"`
+
+	Direction string `json:"direction,omitempty"`
 }
 
 // DNS is a name that was asked for.
@@ -172,6 +194,7 @@ type LimitHit struct {
 	Rule    string  `json:"rule,omitempty"`
 	Process Process `json:"process"`
 	Detail  string  `json:"detail,omitempty"`
+	Ends    bool    `json:"-"` // the run ends of it
 }
 
 // Finding is something that stands out: an escape attempt, a layer's trouble.
@@ -182,6 +205,7 @@ type Finding struct {
 	Outcome  Outcome `json:"outcome"`
 	Rule     string  `json:"rule,omitempty"`
 	Process  Process `json:"process"`
+	Event    string  `json:"event,omitempty"` // "escape", "anomaly": what a profile's reaction calls it
 }
 
 func (RunStart) record()      {}

@@ -105,6 +105,27 @@ func (r *Redactor) equalFold(s, prefix string, fold bool) bool {
 // Redact replaces what is secret in s by [redacted:kind] and says how many
 // places that were. A string without secrets comes back as it is.
 func (r *Redactor) Redact(s string) (string, int) {
+	spans := r.find(s)
+	if len(spans) == 0 {
+		return s, 0
+	}
+	return replaceSpans(s, spans)
+}
+
+// Mask overwrites what is secret in b with asterisks, so that everything else stays
+// where it is, and says how many places that were.
+func (r *Redactor) Mask(b []byte) int {
+	spans := r.find(string(b))
+	for _, sp := range spans {
+		for i := sp.start; i < sp.end; i++ {
+			b[i] = '*'
+		}
+	}
+	return len(spans)
+}
+
+// find gives the places of what is secret; they may overlap.
+func (r *Redactor) find(s string) []span {
 	var spans []span
 	var g uint32
 	covered := 0 // patterns are not looked for inside what one has matched
@@ -130,10 +151,7 @@ func (r *Redactor) Redact(s string) (string, int) {
 			}
 		}
 	}
-	if len(spans) == 0 {
-		return s, 0
-	}
-	return replaceSpans(s, spans)
+	return spans
 }
 
 // A span is a part of a string that is secret.

@@ -189,7 +189,7 @@ func TestNoSecretInLog(t *testing.T) {
 		Connect{Network: secret, Name: secret, Addr: secret, Dialled: secret, Protocol: secret, SNI: secret, Outcome: Outcome(secret), Rule: secret, Reason: secret, Process: p},
 		ConnectClosed{Name: secret, Addr: secret, Error: secret},
 		DNS{Name: secret, Type: secret, Answers: []string{secret}, RCode: secret, Rule: secret, Reason: secret, Process: p},
-		HTTP{Method: secret, Scheme: secret, Host: secret, Path: secret, Version: secret, Secrets: []string{secret}, Rule: secret, Reason: secret, Process: p},
+		HTTP{Method: secret, Scheme: secret, Host: secret, Path: secret, Version: secret, Secrets: []string{secret}, Fault: secret, Rule: secret, Reason: secret, Process: p},
 		File{Op: FileRenamed, Path: secret, OldPath: secret, Type: secret, SHA256: secret},
 		File{Op: FileOp(secret), Path: secret},
 		LimitHit{Limit: secret, Unit: secret, Action: secret, Rule: secret, Process: p, Detail: secret},

@@ -49,6 +49,8 @@ func (e Event) View() View {
 		v.Kind, v.Target, v.Reason = "end", e.StatusDetail, "exit code "+strconv.Itoa(e.exitCode())
 	case 600202:
 		v.Kind, v.Target = "wipe", e.Status
+	case 600299:
+		v.Kind, v.Target = e.stateView()
 	case 100701:
 		v.Kind = "exec"
 		v.Target = cmp.Or(e.Process.CommandLine, e.Process.Path, e.Process.Name) + pidText(Process{PID: e.Process.PID})
@@ -58,6 +60,9 @@ func (e Event) View() View {
 		v.By = ""
 	case 400101, 400104, 400105:
 		v.Kind, v.Target = "connect", host+" ("+e.Connection.Protocol+")"
+		if e.Connection.Direction == "Inbound" {
+			v.Target += " from the host"
+		}
 	case 400102:
 		v.Kind = "close"
 		v.Target = fmt.Sprintf("%s, %d bytes out, %d in", host, e.Traffic.BytesOut, e.Traffic.BytesIn)
@@ -65,10 +70,20 @@ func (e Event) View() View {
 		v.Kind, v.Target = "dns", e.Query.Type+" "+e.Query.Hostname+" "+e.RCode
 	case 400201, 400202, 400203, 400204, 400205, 400206, 400207, 400208, 400209, 400299:
 		v.Kind, v.Target = "http", e.httpView()
+	case 600301:
+		v.Kind, v.Target = "model", e.modelView()
+	case 600399:
+		if target, ok := e.signatureView(); ok {
+			v.Kind, v.Target = "sign", target
+			break
+		}
+		v.Kind, v.Target = "tool", e.API.Operation+" asked for by "+e.Model.Name
 	case 100101, 100103, 100104:
 		v.Kind, v.Target = "file", strings.ToLower(e.ActivityName)+" "+e.File.Path
 	case 100105:
 		v.Kind, v.Target = "file", "rename "+e.File.Path+" to "+e.FileResult.Path
+	case 300501, 300502, 300599:
+		v.Kind, v.Target = "approval", e.approvalView()
 	case 200401:
 		v.Kind, v.Target, v.Reason = "finding", e.Finding.Title, e.Finding.Desc
 	default:

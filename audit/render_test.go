@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 	"time"
 	"unicode"
 )
@@ -137,6 +139,51 @@ func TestSummarize(t *testing.T) {
 	}
 	if len(s.Findings) != 1 || s.Findings[0].Target != "escape attempt" {
 		t.Errorf("findings %+v", s.Findings)
+	}
+}
+
+// What models were used is added up, and what is not known is not passed off as nothing.
+func TestSummarizeModels(t *testing.T) {
+	call := func(model, seen string, input, output int64, cost *int64) ModelCall {
+		return ModelCall{Provider: "p", Model: model, Usage: seen, Input: input, Output: output, CacheRead: 5, CostMicroUSD: cost, Outcome: Allowed}
+	}
+	log, _ := writeLog(t, nil, RunStart{}, call("a", "whole", 10, 20, new(int64(30))), call("a", "partial", 1, 0, new(int64(4))),
+		call("b", "whole", 100, 200, nil), call("b", "unknown", 0, 0, nil), ModelTool{Provider: "p", Model: "a", Name: "Bash"}, RunEnd{})
+	s, err := Summarize(Read(bytes.NewReader(log)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []ModelUse{
+		{Provider: "p", Model: "a", Calls: 2, Input: 11, Output: 20, CacheRead: 10, CostMicroUSD: 34, Inexact: 1},
+		{Provider: "p", Model: "b", Calls: 2, Input: 100, Output: 200, CacheRead: 5, Unpriced: 2, Inexact: 1},
+	}
+	if diff := cmp.Diff(want, s.Models); diff != "" {
+		t.Error(diff)
+	}
+	if s.Counts["model"] != 4 || s.Counts["tool"] != 1 {
+		t.Errorf("counts %v", s.Counts)
+	}
+	var lines strings.Builder
+	for e, err := range Read(bytes.NewReader(log)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Render(&lines, e, Style{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"a, 15 tokens in, 20 out, $0.00003\n", "a, 6 tokens in, 0 out, at least, $0.000004\n", "b, 105 tokens in, 200 out\n", "b, tokens unknown\n", "Bash asked for by a\n"} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("no %q in\n%s", want, lines.String())
+		}
+	}
+}
+
+func TestDollars(t *testing.T) {
+	for n, want := range map[int64]string{0: "$0.00", 1: "$0.000001", 30_000: "$0.03", 1_500_000: "$1.50", 12_345_678: "$12.345678", -5: "-$0.000005"} {
+		if got := Dollars(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type Summary struct {
 	Counts   map[string]int64 `json:"counts"`           // by kind and by kind and verdict: "exec", "connect_blocked"
 	Denials  []Denial         `json:"denials"`          // the most frequent first
 	Findings []Denial         `json:"findings"`         // those that no policy blocked too
+	Models   []ModelUse       `json:"models"`           // by cost, then tokens
 	Broken   int64            `json:"broken,omitempty"` // lines that are no events
 }
 
@@ -40,7 +41,7 @@ type Denial struct {
 // error of reading is returned with what was read before it.
 func Summarize(events iter.Seq2[Event, error]) (Summary, error) {
 	s := Summary{Counts: map[string]int64{}}
-	denials, findings := groups{}, groups{}
+	denials, findings, models := groups{}, groups{}, map[EventModel]*ModelUse{}
 	for e, err := range events {
 		if err != nil {
 			var line *LineError
@@ -51,8 +52,11 @@ func Summarize(events iter.Seq2[Event, error]) (Summary, error) {
 			continue
 		}
 		s.add(e, denials, findings)
+		if e.TypeUID == 600301 {
+			addModel(models, e)
+		}
 	}
-	s.Denials, s.Findings = denials.sorted(), findings.sorted()
+	s.Denials, s.Findings, s.Models = denials.sorted(), findings.sorted(), sortedModels(models)
 	return s, nil
 }
 
@@ -106,6 +110,32 @@ func (g groups) sorted() []Denial {
 	slices.SortFunc(list, func(a, b Denial) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Kind, b.Kind),
 			strings.Compare(a.Target, b.Target), strings.Compare(a.Rule, b.Rule), strings.Compare(a.Reason, b.Reason))
+	})
+	return list
+}
+
+// modelsMax bounds the models that are kept apart: a host may name as many as it likes.
+const modelsMax = 256
+
+func addModel(models map[EventModel]*ModelUse, e Event) {
+	key := e.Model
+	if models[key] == nil && len(models) >= modelsMax {
+		key = EventModel{Provider: "others", Name: "others"}
+	}
+	if models[key] == nil {
+		models[key] = &ModelUse{Provider: key.Provider, Model: key.Name}
+	}
+	models[key].add(e.modelUsage())
+}
+
+func sortedModels(models map[EventModel]*ModelUse) []ModelUse {
+	list := make([]ModelUse, 0, len(models))
+	for _, m := range models {
+		list = append(list, *m)
+	}
+	slices.SortFunc(list, func(a, b ModelUse) int {
+		return cmp.Or(cmp.Compare(b.CostMicroUSD, a.CostMicroUSD), cmp.Compare(b.Input+b.Output, a.Input+a.Output),
+			strings.Compare(a.Provider, b.Provider), strings.Compare(a.Model, b.Model))
 	})
 	return list
 }

@@ -32,10 +32,22 @@ func kindOf(r Record) (string, bool) {
 		return "dns", true
 	case HTTP:
 		return "http", true
+	case ModelCall:
+		return "model_call", true
+	case ModelTool:
+		return "model_tool", true
+	case Signature:
+		return "signature", true
+	case Approval:
+		return "approval", true
 	case File:
 		return "file", true
 	case LimitHit:
 		return "limit", true
+	case Resources:
+		return "resources", true
+	case RunState:
+		return "run_state", true
 	case Finding:
 		return "finding", true
 	default:
@@ -93,8 +105,20 @@ func DecodeRecord(b []byte) (Record, error) {
 		return decode[DNS](b)
 	case "http":
 		return decode[HTTP](b)
+	case "model_call":
+		return decode[ModelCall](b)
+	case "model_tool":
+		return decode[ModelTool](b)
+	case "signature":
+		return decode[Signature](b)
+	case "approval":
+		return decode[Approval](b)
 	case "file":
 		return decode[File](b)
+	case "resources":
+		return decode[Resources](b)
+	case "run_state":
+		return decode[RunState](b)
 	case "limit":
 		return decode[LimitHit](b)
 	case "finding":

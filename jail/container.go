@@ -8,6 +8,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // maskedPaths and readonlyPaths are what a container's /proc must not show or take
@@ -29,11 +31,11 @@ var (
 
 // setupCaps are what PID 1 needs until the agent's stage exists, in the outer user
 // namespace only: mounts and the overlay's work folder (SYS_ADMIN, DAC_OVERRIDE,
-// CHOWN, FOWNER), the network (NET_ADMIN, and NET_BIND_SERVICE for ports below
-// 1024), the agent's id map (SETFCAP, SETUID, SETGID), and emptying its own sets.
+// CHOWN, FOWNER), the network (NET_ADMIN, NET_BIND_SERVICE for ports below 1024, and
+// NET_RAW for the socket that refuses datagrams), the agent's id map (SETFCAP, SETUID, SETGID), and emptying its own sets.
 var setupCaps = []string{
 	"CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER", "CAP_NET_ADMIN",
-	"CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP",
 	"CAP_MKNOD",
 }
 
@@ -65,6 +67,15 @@ func containerConfig(p *Plan) *configs.Config {
 	}
 	// libcontainer wants a /dev/null to point its own descriptors at; the other
 	// devices are mounts of the plan.
+	if mutate.Off(mutate.NetNS) {
+		c.Namespaces.Remove(configs.NEWNET)
+	}
+	if mutate.Off(mutate.IPCNS) {
+		c.Namespaces.Remove(configs.NEWIPC)
+	}
+	if mutate.Off(mutate.NoNewPrivs) {
+		c.NoNewPrivileges = false
+	}
 	for _, d := range specconv.AllowedDevices {
 		if d.Path == "/dev/null" {
 			c.Devices = append(c.Devices, d)
@@ -78,6 +89,9 @@ func containerConfig(p *Plan) *configs.Config {
 		// it before the agent's stage exists.
 		&configs.Mount{Device: "bind", Source: "/", Destination: hostTree, Flags: unix.MS_BIND | unix.MS_REC},
 	)
+	if mutate.Off(mutate.HidePID) {
+		c.Mounts[0].Data = ""
+	}
 	n := 0
 	for _, m := range p.Mounts {
 		if !p.needsStaging(m) {
@@ -98,7 +112,9 @@ func containerConfig(p *Plan) *configs.Config {
 
 func cgroupConfig(p *Plan) *cgroups.Cgroup {
 	c := &cgroups.Cgroup{
-		Rootless:  p.Rootless,
+		// Rootless: go on where the host gives none. A limit that needs one fails all
+		// the same, when it is written.
+		Rootless:  p.Rootless || p.Cgroup == nil,
 		Resources: &cgroups.Resources{},
 		Name:      "agentjail-" + p.ID,
 	}
@@ -118,6 +134,7 @@ func cgroupConfig(p *Plan) *cgroups.Cgroup {
 		n := p.Cgroup.Processes
 		r.PidsLimit = &n
 	}
+	r.BlkioWeight = uint16(p.Cgroup.IOWeight)
 	if p.Cgroup.MilliCPUs > 0 {
 		const period = 100_000 // µs, the kernel's default
 		r.CpuPeriod = period

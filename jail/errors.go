@@ -68,6 +68,12 @@ func containerHint(err error) (layer, hint string) {
 		return "user namespace", "/proc must be writable to map the jail's user; in a container, run it without a read-only /proc"
 	case strings.Contains(s, `"proc"`) && strings.Contains(s, "operation not permitted"):
 		return "proc", "a part of /proc is mounted over (as Docker does), so the kernel refuses a fresh one; run the container with --security-opt systempaths=unconfined"
+	// A filter of a container engine's may let namespaces through and not these two
+	// (Docker's with CAP_SYS_ADMIN added).
+	case strings.Contains(s, "pivot_root"):
+		return "file view", ""
+	case strings.Contains(s, "session keyring"):
+		return "session keyring", ""
 	// libcontainer names the flag of mount_setattr(2); EINVAL is a file system that
 	// can't.
 	case strings.Contains(s, "MOUNT_ATTR_IDMAP"):

@@ -27,6 +27,8 @@ type exits struct {
 	emit  func(audit.Exit)
 	done  chan struct{}
 
+	most int // descriptors that it may hold
+
 	mu      sync.Mutex
 	watched map[int32]*watch // by descriptor
 	byPID   map[int]*watch   // by pid in the jail; the newest of that number
@@ -43,7 +45,8 @@ type watch struct {
 }
 
 const (
-	// maxWatched bounds the descriptors that a jail can make us hold.
+	// maxWatched bounds the descriptors that a jail can make us hold; so does half of
+	// what we may have open at all (mostWatched).
 	maxWatched = 8192
 	// patience is how long PID 1's own word is waited for: it has the usage.
 	patience = 20 * time.Millisecond
@@ -61,7 +64,7 @@ func newExits(emit func(audit.Exit)) (*exits, error) {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wfd)}
-	e := &exits{epoll: epoll, wake: os.NewFile(uintptr(wfd), "exits-wake"), emit: emit, done: make(chan struct{}),
+	e := &exits{epoll: epoll, wake: os.NewFile(uintptr(wfd), "exits-wake"), emit: emit, done: make(chan struct{}), most: mostWatched(),
 		watched: map[int32]*watch{}, byPID: map[int]*watch{}}
 	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wfd, &ev); err != nil {
 		epoll.Close()
@@ -70,6 +73,15 @@ func newExits(emit func(audit.Exit)) (*exits, error) {
 	}
 	go e.serve()
 	return e, nil
+}
+
+// mostWatched leaves the other half of the descriptors to the rest of the run.
+func mostWatched() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return 0 // the ends of processes are then not told
+	}
+	return int(min(r.Cur/2, maxWatched))
 }
 
 // add watches a process, or notes what it now executes.
@@ -81,7 +93,7 @@ func (e *exits) add(host int, p audit.Process) {
 		w.process = p
 		return
 	}
-	if len(e.watched) >= maxWatched || e.closed {
+	if len(e.watched) >= e.most || e.closed {
 		return
 	}
 	fd, err := unix.PidfdOpen(host, 0)
@@ -194,10 +206,25 @@ func (w *watch) readStat() {
 	if err != nil {
 		return
 	}
+	if z, ok := parseZombie(data); ok {
+		w.exit.UserCPU, w.exit.SysCPU = z.user, z.system
+		w.exit.ExitCode, w.exit.Signal = exitStatus(z.status)
+	}
+}
+
+// zombie is what /proc/PID/stat says of a process that ended and was not waited for.
+type zombie struct {
+	status       unix.WaitStatus
+	user, system time.Duration
+}
+
+// parseZombie reads proc_pid_stat(5). The name in it is the agent's to choose, with any
+// bracket and space; the last bracket is the kernel's.
+func parseZombie(data []byte) (z zombie, ok bool) {
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	const state, utime, stime, exitCode = 0, 11, 12, 49 // proc(5), counted from the state
+	const state, utime, stime, exitCode = 0, 11, 12, 49 // counted from the state
 	if len(fields) <= exitCode || string(fields[state]) != "Z" {
-		return
+		return z, false
 	}
 	number := func(i int) int64 {
 		n, err := strconv.ParseInt(string(fields[i]), 10, 64)
@@ -206,8 +233,7 @@ func (w *watch) readStat() {
 		}
 		return n
 	}
-	w.exit.UserCPU, w.exit.SysCPU = time.Duration(number(utime))*clockTick, time.Duration(number(stime))*clockTick
-	w.exit.ExitCode, w.exit.Signal = exitStatus(unix.WaitStatus(number(exitCode)))
+	return zombie{unix.WaitStatus(number(exitCode)), time.Duration(number(utime)) * clockTick, time.Duration(number(stime)) * clockTick}, true
 }
 
 // due takes out what PID 1 has said nothing of in time; the caller holds the lock.

@@ -19,17 +19,23 @@ type Facts struct {
 	Paths     map[string][]Place `json:"paths"` // what each pattern of the profile stands for
 	Workspace Place              `json:"workspace"`
 	Hidden    []string           `json:"hidden"`
+	Seeds     map[string]Place   `json:"seeds"`   // what each seed of the home folder stands for
 	Foreign   []Copy             `json:"foreign"` // see Copy
+	Sockets   []string           `json:"sockets"` // of the host, in folders that are shown as they are
+
+	Programs map[string][]Place `json:"programs,omitempty"` // what each program of `process { deny }` is on the host
 }
 
 // Place is one existing path of the host.
 type Place struct {
-	Path  string `json:"path"`  // as the pattern names it, links unresolved
-	Real  string `json:"real"`  // links resolved
-	Links []Link `json:"links"` // every symlink on the way from Path to Real
-	Dir   bool   `json:"dir"`
-	Perm  uint32 `json:"perm"`
-	Owner Owner  `json:"owner"`
+	Path   string `json:"path"`  // as the pattern names it, links unresolved
+	Real   string `json:"real"`  // links resolved
+	Links  []Link `json:"links"` // every symlink on the way from Path to Real
+	Dir    bool   `json:"dir"`
+	Socket bool   `json:"socket,omitempty"`
+	Covers bool   `json:"covers,omitempty"` // something else is mounted below it
+	Perm   uint32 `json:"perm"`
+	Owner  Owner  `json:"owner"`
 	// Other users of the host can't read it, or can't come to it.
 	Private bool   `json:"private,omitempty"`
 	Dev     uint64 `json:"dev"`
@@ -50,7 +56,7 @@ func Look(s *profiles.Spec) (Facts, error) {
 		}
 		f.Paths[p] = places
 	}
-	for _, list := range [][]profiles.Pattern{s.Files.Read, s.Files.Write, s.Files.Exec, s.Files.Deny} {
+	for _, list := range [][]profiles.Pattern{s.Files.Read, s.Files.Write, s.Files.Exec, s.Files.Deny, s.Files.Ceiling.Patterns()} {
 		for _, p := range list {
 			if _, done := f.Paths[p.Pattern]; done {
 				continue
@@ -62,6 +68,12 @@ func Look(s *profiles.Spec) (Facts, error) {
 			f.Paths[p.Pattern] = places
 		}
 	}
+	if err := f.lookForSeeds(s); err != nil {
+		return f, err
+	}
+	if err := f.lookForPrograms(s.Process); err != nil {
+		return f, err
+	}
 	var err error
 	if f.Workspace, err = resolve(s.Workspace.Path); err != nil {
 		return f, fmt.Errorf("workspace %s: %w", s.Workspace.Path, unwrapPath(err))
@@ -69,12 +81,19 @@ func Look(s *profiles.Spec) (Facts, error) {
 	if !f.Workspace.Dir {
 		return f, fmt.Errorf("workspace %s is not a folder", s.Workspace.Path)
 	}
-	return f, nil
+	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return f, err
+	}
+	f.markCovers(mountinfo)
+	return f, f.lookForSockets(s)
 }
+
+func hasMeta(pattern string) bool { return strings.ContainsAny(pattern, "*?[{") }
 
 func expand(pattern string) ([]Place, error) {
 	paths := []string{pattern}
-	if strings.ContainsAny(pattern, "*?[{") {
+	if hasMeta(pattern) {
 		// WithNoFollow: a symlink below the pattern's fixed part is a place of its
 		// own, not a way into another tree.
 		found, err := doublestar.FilepathGlob(pattern, doublestar.WithNoFollow())
@@ -100,6 +119,9 @@ func expand(pattern string) ([]Place, error) {
 	}
 	return places, nil
 }
+
+// Lookup says what lies at a path of the host, its links resolved.
+func Lookup(path string) (Place, error) { return resolve(path) }
 
 // resolve follows a path link by link and notes each, so that the jail can have
 // the same links (/bin → usr/bin, /etc/localtime → /usr/share/zoneinfo/...).
@@ -147,6 +169,7 @@ func resolve(path string) (Place, error) {
 		return place, &os.PathError{Op: "stat", Path: real, Err: err}
 	}
 	place.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+	place.Socket = st.Mode&unix.S_IFMT == unix.S_IFSOCK
 	place.Perm = st.Mode & 0o7777
 	place.Private = place.Private || st.Mode&0o004 == 0
 	place.Owner = Owner{UID: st.Uid, GID: st.Gid}

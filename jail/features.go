@@ -3,6 +3,8 @@ package jail
 import (
 	"errors"
 	"fmt"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // CgroupKind says what the host gives to put limits on.
@@ -27,6 +29,8 @@ type Features struct {
 	TmpfsXattr    bool       `json:"tmpfs_xattr"` // tmpfs carries user.* attributes (Linux 6.6)
 	Cgroup        CgroupKind `json:"cgroup"`
 	CgroupWhy     string     `json:"cgroup_why,omitempty"` // why there is none
+	IOWeight      bool       `json:"io_weight,omitempty"`  // a cgroup can have a share of the disk; see ProbeIOWeight
+	IOWeightWhy   string     `json:"io_weight_why,omitempty"`
 
 	KnownCall func(string) bool `json:"-"` // is this a system call's name
 }
@@ -76,7 +80,7 @@ func layers(p *Plan, checks int32) ([]Layer, error) {
 	detail["landlock"] = landlock
 	for _, c := range stageChecks {
 		if checks&c.bit == 0 {
-			if c.layer == "user namespace" && opens(p.Syscalls, "unshare") {
+			if c.layer == "user namespace" && opens(p.Syscalls, "unshare") || mutate.Any() {
 				continue
 			}
 			return nil, &LayerError{Layer: c.layer, Err: fmt.Errorf("it was applied, but a probe shows that it is not in force (expected: %s)", c.what),
@@ -88,7 +92,7 @@ func layers(p *Plan, checks int32) ([]Layer, error) {
 		}
 		out = append(out, Layer{Name: c.layer, State: state, Detail: detail[c.layer], Probe: c.what})
 	}
-	return out, nil
+	return append(out, p.Sockets.layer(p.Landlock)), nil
 }
 
 func opens(names []string, name string) bool {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 	seccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 )
@@ -26,12 +27,25 @@ func knownCall(name string) bool {
 // buildFilter makes the BPF program of the agent's seccomp filter, for the native
 // ABI only: a call through a foreign one (int 0x80, x32) kills the process.
 func buildFilter(opened []string) ([]unix.SockFilter, error) {
+	return compileFilter(opened, nil)
+}
+
+// compileFilter sends the watched calls to the supervisor where they would be allowed.
+func compileFilter(opened, watched []string) ([]unix.SockFilter, error) {
+	if prog := mutatedFilter(); prog != nil {
+		return prog, nil
+	}
+	opened = mutatedCalls(opened)
 	f, err := seccomp.NewFilter(seccomp.ActErrno.SetReturnCode(int16(unix.EPERM)))
 	if err != nil {
 		return nil, fmt.Errorf("libseccomp: %w", err)
 	}
 	defer f.Release()
-	if err := f.SetBadArchAction(seccomp.ActKillProcess); err != nil {
+	foreign := seccomp.ActKillProcess
+	if mutate.Off(mutate.ForeignABI) {
+		foreign = seccomp.ActAllow
+	}
+	if err := f.SetBadArchAction(foreign); err != nil {
 		return nil, fmt.Errorf("libseccomp: %w", err)
 	}
 	// A binary tree over the call numbers (libseccomp ≥ 2.5); a linear list of 300
@@ -39,7 +53,7 @@ func buildFilter(opened []string) ([]unix.SockFilter, error) {
 	if err := f.SetOptimize(2); err != nil {
 		return nil, fmt.Errorf("libseccomp: %w", err)
 	}
-	b := ruleBuilder{filter: f, opened: opened}
+	b := ruleBuilder{filter: f, opened: opened, watched: watched}
 	b.plain()
 	b.conditional()
 	b.sockets()
@@ -50,13 +64,19 @@ func buildFilter(opened []string) ([]unix.SockFilter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if mutate.Off(mutate.Ioctl) {
+		return prog, nil
+	}
 	return append(ioctlPrefix(), prog...), nil
 }
 
 type ruleBuilder struct {
 	filter *seccomp.ScmpFilter
 	opened []string
-	err    error
+	// watched go to the supervisor instead of being allowed; for limits of files, and in a
+	// learning run.
+	watched []string
+	err     error
 }
 
 // add gives one call one action. A name that does not exist on this architecture
@@ -87,14 +107,19 @@ func (b *ruleBuilder) add(name string, action seccomp.ScmpAction, conds ...secco
 }
 
 func (b *ruleBuilder) plain() {
-	for _, name := range allowedCalls {
+	for _, name := range slices.Concat(allowedCalls, b.opened) {
+		if slices.Contains(b.watched, name) {
+			b.add(name, seccomp.ActNotify)
+			continue
+		}
 		b.add(name, seccomp.ActAllow)
 	}
-	for _, name := range b.opened {
-		b.add(name, seccomp.ActAllow)
+	notify := seccomp.ActNotify
+	if mutate.Off(mutate.Exec) {
+		notify = seccomp.ActAllow
 	}
 	for _, name := range notifiedCalls {
-		b.add(name, seccomp.ActNotify)
+		b.add(name, notify)
 	}
 	enosys := seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS))
 	for _, name := range absentCalls {

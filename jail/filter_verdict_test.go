@@ -1,12 +1,10 @@
 package jail
 
 import (
-	"encoding/binary"
 	"runtime"
 	"slices"
 	"testing"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/profiles"
@@ -21,12 +19,10 @@ const (
 
 func refused(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
 
-// machine runs a filter outside the kernel. Go's VM reads big-endian packets, so the
-// words of struct seccomp_data are given to it in that order; which word is the low
-// half of an argument is the machine's own affair, as in the kernel.
+// machine runs a filter outside the kernel.
 type machine struct {
-	t  *testing.T
-	vm *bpf.VM
+	t      *testing.T
+	filter filterMachine
 }
 
 func newMachine(t *testing.T, opened ...string) machine {
@@ -35,40 +31,27 @@ func newMachine(t *testing.T, opened ...string) machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ins []bpf.Instruction
-	for _, p := range prog {
-		ins = append(ins, bpf.RawInstruction{Op: p.Code, Jt: p.Jt, Jf: p.Jf, K: p.K}.Disassemble())
-	}
-	vm, err := bpf.NewVM(ins)
+	return machineOf(t, prog)
+}
+
+func machineOf(t *testing.T, prog []unix.SockFilter) machine {
+	t.Helper()
+	m, err := newFilterMachine(prog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return machine{t, vm}
-}
-
-func nativeArch() uint32 {
-	if runtime.GOARCH == "arm64" {
-		return unix.AUDIT_ARCH_AARCH64
-	}
-	return unix.AUDIT_ARCH_X86_64
+	return machine{t, m}
 }
 
 func (m machine) ask(arch uint32, nr int, args ...uint64) uint32 {
 	m.t.Helper()
-	data := binary.BigEndian.AppendUint32(nil, uint32(nr))
-	data = binary.BigEndian.AppendUint32(data, arch)
-	data = append(data, make([]byte, 8)...) // instruction pointer
 	var all [6]uint64
 	copy(all[:], args)
-	for _, a := range all {
-		data = binary.BigEndian.AppendUint32(data, uint32(a))
-		data = binary.BigEndian.AppendUint32(data, uint32(a>>32))
-	}
-	verdict, err := m.vm.Run(data)
+	verdict, err := m.filter.verdict(arch, int32(nr), all)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return uint32(verdict)
+	return verdict
 }
 
 func (m machine) native(nr int, args ...uint64) uint32 { return m.ask(nativeArch(), nr, args...) }

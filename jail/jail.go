@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/audit"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // Options are what Start needs beside the plan.
@@ -25,6 +28,7 @@ type Options struct {
 	CABundle string
 	Stdio    [3]*os.File // the agent's ends of the pipes; nil with a terminal
 	Sink     audit.Sink
+	Ask      ProgramAsker // nil: what people would have to allow is refused
 }
 
 // Jail is a started jail. The agent stands before its first instruction until
@@ -34,8 +38,11 @@ type Jail struct {
 	Upper   *os.File   // the overlay's upper layer; nil where there is none
 	PTY     *os.File   // the master; nil without a terminal
 	Network []*os.File // what the network hook made, in its order
+	Sockets []*os.File // listeners of Request.Sockets, in their order
 
 	Timeline []Mark // when each stage of Start was done
+
+	LeftOut []LeftOut // of the home folder's seeds, since it looks like credentials
 
 	plan      *Plan
 	control   *os.File
@@ -50,6 +57,17 @@ type Jail struct {
 	released  atomic.Bool
 	killOnce  sync.Once
 	closeOnce sync.Once
+
+	dials dials
+
+	ownersOnce sync.Once
+	ownersOf   *owners
+
+	freezing sync.Mutex // held by whoever freezes, thaws or kills
+	held     hold       // what holds the jail while it is frozen, else nil
+
+	cgroupOnce sync.Once
+	cgroups    map[string]string
 }
 
 // Mark is the time at which a stage was done.
@@ -62,6 +80,7 @@ func (j *Jail) mark(what string) { j.Timeline = append(j.Timeline, Mark{what, ti
 
 // End is how the agent ended.
 type End struct {
+	PID     int // in the jail
 	Status  unix.WaitStatus
 	UserCPU time.Duration
 	SysCPU  time.Duration
@@ -95,6 +114,7 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 	booted := make(chan error, 1)
 	go func() { booted <- j.boot(o) }()
 	plan, err := prepare(p, root, o.CABundle)
+	j.Sockets = root.sockets
 	if berr := <-booted; berr != nil {
 		return nil, berr
 	}
@@ -116,7 +136,7 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 		closeAll(files)
 		return nil, m.err(p)
 	}
-	if err := j.adopt(m, files, o.Sink); err != nil {
+	if err := j.adopt(m, files, o); err != nil {
 		return nil, err
 	}
 	go j.listen()
@@ -129,7 +149,11 @@ func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
 	if err := root.fill(p, cabundle); err != nil {
 		return nil, layerError("file view", err, "")
 	}
-	filter, err := buildFilter(p.Syscalls)
+	build := compileFilter
+	if p.Observe {
+		build = observingFilter
+	}
+	filter, err := build(p.Syscalls, p.Notified)
 	if err != nil {
 		return nil, layerError("seccomp", err, "")
 	}
@@ -164,7 +188,7 @@ func (j *Jail) boot(o Options) error {
 	// libcontainer also prints warnings, in a form of its own, on the agent's stderr;
 	// what matters of them comes back as errors.
 	logrus.SetOutput(io.Discard)
-	j.container, err = libcontainer.Create(filepath.Dir(p.Container), filepath.Base(p.Container), containerConfig(p))
+	j.container, err = createContainer(p)
 	if err != nil {
 		return layerError("container", err, "")
 	}
@@ -180,8 +204,10 @@ func (j *Jail) boot(o Options) error {
 		// By descriptor: the jail has no path to this binary. The network's plan comes
 		// along, so that it is set up while the rest of the plan is still made.
 		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg, string(network)},
-		// PID 1 only waits and passes on; it needs no parallelism and little heap.
-		Env:        []string{"GOMAXPROCS=2", "GOGC=50", "HOME=/", "PATH=/nonexistent"},
+		// PID 1 only waits and passes on; it needs no parallelism and little heap. Two, not
+		// one: with one it needs a new thread while the agent may have used up the limit of
+		// processes, which PID 1 is under too, and a thread that can't be made ends it.
+		Env:        append([]string{"GOMAXPROCS=2", "GOGC=50", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
 		Cwd:        "/",
 		Stdin:      null,
 		Stdout:     null,
@@ -227,7 +253,7 @@ func (m message) err(p *Plan) error {
 }
 
 // adopt takes over what PID 1 handed out.
-func (j *Jail) adopt(m message, files []*os.File, sink audit.Sink) error {
+func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 	if len(files) != len(m.Files) {
 		closeAll(files)
 		return errors.New("the jail's first process handed out fewer descriptors than it named")
@@ -249,12 +275,19 @@ func (j *Jail) adopt(m message, files []*os.File, sink audit.Sink) error {
 		return &LayerError{Layer: "seccomp", Err: errors.New("no notification descriptor arrived")}
 	}
 	var err error
+	j.chooseVictim()
+	j.LeftOut = m.LeftOut
 	j.Layers, err = layers(j.plan, m.Checks)
 	if err != nil {
 		listener.Close()
 		return err
 	}
-	j.notify, err = newNotifier(listener, sink)
+	judge := &judge{plan: j.plan, rules: newPrograms(j.plan.Programs.Rules), upper: j.Upper}
+	j.notify, err = newNotifier(listener, o.Sink, judge, func(text []byte) error { return j.Replace(LastDenial, text) }, o.Ask)
+	if err != nil || !j.plan.Observe {
+		return err
+	}
+	j.notify.observer, err = newObserver(j.plan)
 	return err
 }
 
@@ -270,8 +303,12 @@ func (j *Jail) listen() {
 	var failed error
 	for {
 		m, files, err := receive(j.control)
+		if err == nil && m.Type == msgDialed {
+			files = j.dials.answered(m, files)
+		}
 		closeAll(files)
 		if err != nil {
+			j.dials.end()
 			if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 				err = nil
 			}
@@ -292,7 +329,7 @@ func (j *Jail) listen() {
 		case msgExited, msgEnded:
 			j.notify.exits.reaped(m)
 			if m.Type == msgEnded {
-				j.ended <- End{Status: unix.WaitStatus(m.Status), UserCPU: m.UserCPU, SysCPU: m.SysCPU, MaxRSS: m.MaxRSS, Err: failed}
+				j.ended <- End{PID: m.PID, Status: unix.WaitStatus(m.Status), UserCPU: m.UserCPU, SysCPU: m.SysCPU, MaxRSS: m.MaxRSS, Err: failed}
 			}
 		}
 	}
@@ -322,17 +359,7 @@ func (j *Jail) Started() bool { return j.released.Load() }
 
 // Cgroups are the folders of the jail's cgroup, one a hierarchy; none without one.
 func (j *Jail) Cgroups() []string {
-	state, err := j.container.State()
-	if err != nil {
-		return nil
-	}
-	var paths []string
-	for _, p := range state.CgroupPaths {
-		if strings.Contains(p, j.plan.ID) { // only what is this run's own
-			paths = append(paths, p)
-		}
-	}
-	return paths
+	return slices.Sorted(maps.Values(j.cgroupDirs()))
 }
 
 // Execs is how many execs were recorded.
@@ -350,8 +377,14 @@ func (j *Jail) Kill() {
 		if j.process == nil || j.initPID == 0 {
 			return
 		}
+		j.freezing.Lock()
+		defer j.freezing.Unlock()
 		// Not running any more is what is wanted.
 		_ = j.process.Signal(unix.SIGKILL)
+		if j.held != nil {
+			j.held.killed()
+			j.held = nil
+		}
 		<-j.gone
 	})
 }
@@ -374,6 +407,7 @@ func (j *Jail) Close() error {
 		if j.PTY != nil {
 			j.PTY.Close()
 		}
+		closeAll(j.Sockets) // again, where the caller has taken them over
 		err = errors.Join(err, removeScratch(j.plan.Scratch))
 	})
 	return err

@@ -16,8 +16,12 @@ const (
 	rightsWrite = rightsRead | ll.AccessFSWriteFile | ll.AccessFSRemoveDir |
 		ll.AccessFSRemoveFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
 		ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeSym |
-		ll.AccessFSRefer | ll.AccessFSTruncate | ll.AccessFSResolveUnix
+		ll.AccessFSRefer | ll.AccessFSTruncate
 	rightsDevice = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSIoctlDev
+	// A socket that a process outside the agent's domain bound. The agent's own need no
+	// right, wherever they lie (landlock(7)), so only the rule on a socket that the
+	// profile names has it.
+	rightResolveUnix = ll.AccessFSResolveUnix
 	// What a rule on a plain file may carry (landlock(7)).
 	rightsOfFile = ll.AccessFSExecute | ll.AccessFSWriteFile | ll.AccessFSReadFile |
 		ll.AccessFSTruncate | ll.AccessFSIoctlDev | ll.AccessFSResolveUnix

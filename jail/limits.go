@@ -2,8 +2,10 @@ package jail
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,6 +16,9 @@ func planRlimits(l profiles.Limits) []Rlimit {
 	limits := []Rlimit{
 		{Resource: unix.RLIMIT_CORE},
 		{Resource: unix.RLIMIT_RTPRIO},
+	}
+	if mutate.Off(mutate.Rlimits) {
+		return limits
 	}
 	if l.OpenFiles != nil {
 		n := uint64(l.OpenFiles.Value)
@@ -27,31 +32,47 @@ func planRlimits(l profiles.Limits) []Rlimit {
 	return limits
 }
 
+// cgroupLimit is a limit that only a cgroup holds.
+type cgroupLimit struct {
+	name  string
+	limit *profiles.Limit
+	to    func(*CgroupPlan) *int64
+	lacks bool   // the host gives none
+	why   string // so
+}
+
+func cgroupLimits(l profiles.Limits, f Features) []cgroupLimit {
+	none, why := f.Cgroup == CgroupNone, f.CgroupWhy
+	noWeight, noWeightWhy := none, why
+	if !none && !f.IOWeight {
+		noWeight, noWeightWhy = true, f.IOWeightWhy
+	}
+	list := []cgroupLimit{
+		{"memory", l.Memory, func(c *CgroupPlan) *int64 { return &c.Memory }, none, why},
+		{"cpus", l.CPUs, func(c *CgroupPlan) *int64 { return &c.MilliCPUs }, none, why},
+		{"processes", l.Processes, func(c *CgroupPlan) *int64 { return &c.Processes }, none, why},
+		{"io_weight", l.IOWeight, func(c *CgroupPlan) *int64 { return &c.IOWeight }, noWeight, noWeightWhy},
+	}
+	return slices.DeleteFunc(list, func(x cgroupLimit) bool { return x.limit == nil })
+}
+
 // planCgroup decides the limits that need a cgroup. Where the host gives none, the
 // run is refused unless the profile says best-effort.
 func planCgroup(l profiles.Limits, f Features, id string) (*CgroupPlan, error) {
 	c := CgroupPlan{Name: "agentjail-" + id, Systemd: f.Cgroup == CgroupSystemd}
 	wanted := false
-	for _, x := range []struct {
-		name  string
-		limit *profiles.Limit
-		to    *int64
-	}{
-		{"memory", l.Memory, &c.Memory},
-		{"cpus", l.CPUs, &c.MilliCPUs},
-		{"processes", l.Processes, &c.Processes},
-	} {
-		if x.limit == nil {
-			continue
-		}
-		if f.Cgroup == CgroupNone {
+	for _, x := range cgroupLimits(l, f) {
+		if x.lacks {
 			if x.limit.Enforce == profiles.EnforceBestEffort {
 				continue
 			}
-			return nil, &LayerError{Layer: "cgroup", Err: fmt.Errorf("limits.%s (%s) needs a cgroup, and this host gives none: %s", x.name, x.limit.Origin, f.CgroupWhy),
+			return nil, &LayerError{Layer: "cgroup", Err: fmt.Errorf("limits.%s (%s) needs a cgroup, and this host gives none: %s", x.name, x.limit.Origin, x.why),
 				Hint: `mend the host, leave the limit out, or say limits { enforce = "best-effort" }`}
 		}
-		*x.to, wanted = x.limit.Value, true
+		if mutate.Off(mutate.Cgroup) {
+			continue
+		}
+		*x.to(&c), wanted = x.limit.Value, true
 	}
 	if !wanted {
 		return nil, nil
@@ -62,18 +83,11 @@ func planCgroup(l profiles.Limits, f Features, id string) (*CgroupPlan, error) {
 // StandIns names the limits that the profile wants and that no cgroup enforces, so
 // that the trail's first event can say so.
 func StandIns(l profiles.Limits, f Features) []string {
-	if f.Cgroup != CgroupNone {
-		return nil
-	}
 	var names []string
-	if l.Memory != nil {
-		names = append(names, "memory")
-	}
-	if l.CPUs != nil {
-		names = append(names, "cpus")
-	}
-	if l.Processes != nil {
-		names = append(names, "processes")
+	for _, x := range cgroupLimits(l, f) {
+		if x.lacks {
+			names = append(names, x.name)
+		}
 	}
 	return names
 }

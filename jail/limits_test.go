@@ -76,6 +76,9 @@ func TestPlanCgroup(t *testing.T) {
 			&CgroupPlan{Name: "agentjail-i", Memory: 1, MilliCPUs: 2, Processes: 3, Systemd: true}, "", nil},
 		{"refused", profiles.Limits{Memory: limit(100, strict)}, none, nil, "limits.memory (x.hcl:4)", []string{"memory"}},
 		{"one of two", profiles.Limits{Memory: limit(100, best), CPUs: limit(1, strict)}, none, nil, "limits.cpus", []string{"memory", "cpus"}},
+		{"io weight", profiles.Limits{IOWeight: limit(50, strict)}, Features{Cgroup: CgroupV1, IOWeight: true}, &CgroupPlan{Name: "agentjail-i", IOWeight: 50}, "", nil},
+		{"no io weight", profiles.Limits{IOWeight: limit(50, strict)}, Features{Cgroup: CgroupV1, IOWeightWhy: "of the test"}, nil, "limits.io_weight (x.hcl:4)", []string{"io_weight"}},
+		{"no io weight, best effort", profiles.Limits{IOWeight: limit(50, best), Memory: limit(9, strict)}, Features{Cgroup: CgroupV1}, &CgroupPlan{Name: "agentjail-i", Memory: 9}, "", []string{"io_weight"}},
 		{"best effort", profiles.Limits{Memory: limit(100, best), Processes: limit(5, best)}, none, nil, "", []string{"memory", "processes"}},
 	} {
 		got, err := planCgroup(tt.limits, tt.f, "i")
@@ -89,6 +92,19 @@ func TestPlanCgroup(t *testing.T) {
 		}
 		if stands := StandIns(tt.limits, tt.f); !slices.Equal(stands, tt.stands) {
 			t.Errorf("%s: %q stand in, want %q", tt.name, stands, tt.stands)
+		}
+	}
+}
+
+func TestUserManager(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope\n": "/user.slice/user-1000.slice/user@1000.service",
+		"0::/user.slice/user-1000.slice/session-3.scope\n":                     "/user.slice/user-1000.slice/user@1000.service",
+		"0::/system.slice/cron.service\n":                                      "/system.slice/cron.service",
+		"":                                                                     "",
+	} {
+		if got := userManager(cgroup); got != want {
+			t.Errorf("%q: %q, want %q", cgroup, got, want)
 		}
 	}
 }

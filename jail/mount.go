@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // Where libcontainer leaves what the view is built from. Both are gone before the
@@ -16,6 +18,7 @@ import (
 const (
 	setupDir = InsideDir + "/setup"
 	hostTree = setupDir + "/host" // the host's whole tree
+	emptyDir = setupDir + "/empty"
 )
 
 // staged is where libcontainer mounts the n-th bind that PID 1 can't make by itself
@@ -41,6 +44,7 @@ func buildView(p *Plan) error {
 		if m.Kind == MountProc {
 			continue // libcontainer's
 		}
+		m.Writable = m.Writable || mutate.Off(mutate.Overlay) && m.Target == p.Workspace.Path
 		stage := ""
 		if p.needsStaging(m) {
 			stage = staged(n)
@@ -94,7 +98,36 @@ func mountOne(m Mount, host int, stage string) error {
 	if err := ensureTarget(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
 		return err
 	}
+	if m.Kind == MountView {
+		return mountView(src, m)
+	}
 	return attach(src, m)
+}
+
+// mountView shows a folder through an overlay without an upper layer, for the sake of
+// its inodes (sockets.go). Such an overlay has two layers at least, so the other one
+// is empty.
+func mountView(src int, m Mount) error {
+	empty, err := unix.Open(emptyDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: emptyDir, Err: err}
+	}
+	defer unix.Close(empty)
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(src, &fs); err != nil {
+		return os.NewSyscallError("fstatfs", err)
+	}
+	// A bind keeps this of the host's own mount; an overlay forgets it.
+	if fs.Flags&unix.ST_NOEXEC != 0 {
+		flags |= unix.MS_NOEXEC
+	}
+	opts := fmt.Sprintf("lowerdir=/proc/self/fd/%d:/proc/self/fd/%d,userxattr,xino=off,index=off,metacopy=off", src, empty)
+	if err := unix.Mount("overlay", m.Target, "overlay", flags, opts); err != nil {
+		return &LayerError{Layer: "unix sockets", Err: fmt.Errorf("%s can't be shown through an overlay, which keeps its Unix sockets from the agent: %w", m.Source, err),
+			Hint: "overlayfs refuses some file systems (case-insensitive ones, more than two overlays on each other): grant single files, or a folder on another one"}
+	}
+	return nil
 }
 
 // attach mounts what src names at the target, with its attributes set before it
@@ -111,7 +144,7 @@ func attach(src int, m Mount) error {
 	} else {
 		attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC
 	}
-	if !m.Writable {
+	if !m.Writable && !mutate.Off(mutate.ReadOnly) {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
@@ -159,7 +192,14 @@ func hardenProc() error {
 		return err
 	}
 	defer unix.Close(null)
-	for _, path := range maskedPaths {
+	masked, readonly := maskedPaths, readonlyPaths
+	if mutate.Off(mutate.Masks) {
+		masked = nil
+	}
+	if mutate.Off(mutate.ReadOnly) {
+		readonly = nil
+	}
+	for _, path := range masked {
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err != nil {
 			if errors.Is(err, unix.ENOENT) {
@@ -176,7 +216,7 @@ func hardenProc() error {
 			return fmt.Errorf("mask %s: %w", path, err)
 		}
 	}
-	for _, path := range readonlyPaths {
+	for _, path := range readonly {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 		if errors.Is(err, unix.ENOENT) {
 			continue
@@ -191,7 +231,7 @@ func hardenProc() error {
 		}
 	}
 	// /proc/sysrq-trigger and /proc/sys refuse writes now, by trying.
-	if fd, err := unix.Open("/proc/sys/kernel/hostname", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+	if fd, err := unix.Open("/proc/sys/kernel/hostname", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil && len(readonly) > 0 {
 		unix.Close(fd)
 		return errors.New("/proc/sys can still be written to")
 	}
@@ -220,6 +260,9 @@ func openNull() (int, error) {
 // sure that they are gone: from here on the view is all there is.
 func dropSetup(p *Plan) error {
 	dirs := []string{hostTree}
+	if mutate.Off(mutate.HostTree) {
+		dirs = nil
+	}
 	n := 0
 	for _, m := range p.Mounts {
 		if p.needsStaging(m) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -55,27 +57,54 @@ const (
 
 // notifier answers the agent's exec notifications and records them.
 type notifier struct {
-	file  *os.File
-	sink  audit.Sink
-	exits *exits
-	count atomic.Int64
-	done  chan struct{}
+	file   *os.File
+	sink   audit.Sink
+	exits  *exits
+	judge  *judge
+	files  *fileLimits
+	denied func([]byte) error // tells the agent why
+	held   *held
+	stale  bool // that failed once, and was recorded
+	// observer notes what a learning run is refused; nil in every other.
+	observer *observer
+	count    atomic.Int64
+	done     chan struct{}
 }
 
-func newNotifier(f *os.File, sink audit.Sink) (*notifier, error) {
+func newNotifier(f *os.File, sink audit.Sink, j *judge, denied func([]byte) error, ask ProgramAsker) (*notifier, error) {
 	// EINVAL before Linux 6.6: only slower.
-	if err := insist(f, ioctlNotifSetFlags, notifFdSyncWakeUp); err != nil && !errors.Is(err, unix.EINVAL) {
+	if err := setFlags(f); err != nil && !errors.Is(err, unix.EINVAL) {
 		return nil, &LayerError{Layer: "seccomp", Err: fmt.Errorf("ioctl(SECCOMP_IOCTL_NOTIF_SET_FLAGS): %w", err)}
 	}
-	e, err := newExits(func(x audit.Exit) { sink.Emit(x) })
+	e, err := newExits(func(x audit.Exit) { sink.Emit(x); killedByFilter(sink, x) })
 	if err != nil {
 		return nil, err
 	}
-	return &notifier{file: f, sink: sink, exits: e, done: make(chan struct{})}, nil
+	h, err := newHeld(ask)
+	if err != nil {
+		e.close()
+		return nil, err
+	}
+	return &notifier{file: f, sink: sink, exits: e, judge: j, files: newFileLimits(j.plan.FileLimits), denied: denied, held: h, done: make(chan struct{})}, nil
 }
 
-func ioctl(f *os.File, req uintptr, arg uintptr) error {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), req, arg)
+// setFlags passes a number, not a pointer to one (seccomp_notify_set_flags).
+func setFlags(f *os.File) error {
+	for {
+		if err := unix.IoctlSetInt(int(f.Fd()), ioctlNotifSetFlags, notifFdSyncWakeUp); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// ioctl takes a pointer and never a number: the kernel writes to where it points, and
+// only an object whose address is taken in the system call's own expression stays where
+// it is until then (package unsafe, rule 4). A goroutine's stack that moved in between
+// left an answer in the old one, and the program waiting in its exec for ever.
+func ioctl(f *os.File, req uintptr, arg unsafe.Pointer) error {
+	fd := f.Fd()
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, req, uintptr(arg))
+	runtime.KeepAlive(f)
 	if errno != 0 {
 		return errno
 	}
@@ -85,7 +114,7 @@ func ioctl(f *os.File, req uintptr, arg uintptr) error {
 // insist is ioctl until it was not interrupted. The kernel takes the filter's lock
 // interruptibly (kernel/seccomp.c), and the Go runtime signals its own threads at any
 // moment: an answer that is lost to EINTR leaves the caller in its exec for ever.
-func insist(f *os.File, req uintptr, arg uintptr) error {
+func insist(f *os.File, req uintptr, arg unsafe.Pointer) error {
 	for {
 		if err := ioctl(f, req, arg); !errors.Is(err, unix.EINTR) {
 			return err
@@ -96,20 +125,28 @@ func insist(f *os.File, req uintptr, arg uintptr) error {
 // serve answers until the last process with the filter is gone.
 func (n *notifier) serve() {
 	defer close(n.done)
-	fds := []unix.PollFd{{Fd: int32(n.file.Fd()), Events: unix.POLLIN}}
+	defer n.held.end()
+	if n.observer != nil {
+		defer n.observer.close()
+	}
+	fds := []unix.PollFd{{Fd: int32(n.file.Fd()), Events: unix.POLLIN}, {Fd: int32(n.held.wake.Fd()), Events: unix.POLLIN}}
 	for {
 		// RECV would block for ever once the jail is gone; poll tells (POLLHUP).
-		if _, err := unix.Poll(fds, -1); err != nil {
+		if _, err := unix.Poll(fds, n.held.patience()); err != nil {
 			if err == unix.EINTR {
 				continue
 			}
 			return
 		}
-		if fds[0].Revents&unix.POLLIN == 0 {
+		n.release(fds[1].Revents != 0)
+		switch {
+		case fds[0].Revents == 0:
+			continue
+		case fds[0].Revents&unix.POLLIN == 0:
 			return
 		}
 		var req seccompNotif
-		err := ioctl(n.file, ioctlNotifRecv, uintptr(unsafe.Pointer(&req)))
+		err := ioctl(n.file, ioctlNotifRecv, unsafe.Pointer(&req))
 		switch err {
 		case nil:
 		case unix.ENOENT, unix.EINTR: // the caller was killed meanwhile
@@ -117,26 +154,89 @@ func (n *notifier) serve() {
 		default:
 			return
 		}
-		rec, host, known := n.describe(&req)
-		if !n.valid(req.id) {
+		if n.answerFile(&req) {
+			continue
+		}
+		if n.observer != nil && !n.observer.isExec(&req) {
+			resp := n.observer.answer(&req, func() bool { return n.valid(req.id) })
+			_ = insist(n.file, ioctlNotifSend, unsafe.Pointer(&resp)) // ENOENT: the caller was killed
+			continue
+		}
+		rec, host, s, known, valid := n.see(&req)
+		if !valid {
 			continue // what was read may be another process's by now
 		}
-		if known {
-			n.exits.add(host, rec.Process)
+		if n.observer != nil {
+			n.observer.exec(&req)
 		}
-		resp := seccompNotifResp{id: req.id, flags: respContinue}
-		// ENOENT: the caller was killed while we looked.
-		_ = insist(n.file, ioctlNotifSend, uintptr(unsafe.Pointer(&resp)))
-		// The caller does not wait for the trail.
-		if known {
-			n.count.Add(1)
-			n.sink.Emit(rec)
+		if !known {
+			n.answer(&req, refusal{})
+			continue
 		}
+		r, ask := n.judge.rules.judge(s, false)
+		if ask {
+			why, held := n.hold(req, rec, s, r)
+			if held {
+				continue
+			}
+			r.reason = why
+		}
+		n.decide(&req, rec, host, r)
+	}
+}
+
+// see finds out what a caller wants to execute. What is not valid is to be forgotten: the
+// caller is gone.
+func (n *notifier) see(req *seccompNotif) (rec audit.Exec, host int, s start, known, valid bool) {
+	rec, host, known = n.describe(req)
+	if known {
+		s = n.judge.look(req, &rec)
+	}
+	rec.Own, rec.Memory = s.own, s.memory
+	return rec, host, s, known, n.valid(req.id)
+}
+
+// decide lets the caller go on or refuses it, and records which.
+func (n *notifier) decide(req *seccompNotif, rec audit.Exec, host int, r refusal) {
+	if r.reason != "" {
+		rec.Outcome, rec.Reason, rec.Rule, rec.Quota = audit.Blocked, r.reason, r.rule, r.quota
+		n.tell(rec) // before the caller goes on, so that it finds it there
+	} else {
+		n.exits.add(host, rec.Process)
+	}
+	n.answer(req, r)
+	// The caller does not wait for the trail.
+	n.count.Add(1)
+	n.sink.Emit(rec)
+	if rec.Memory && r.reason != "" {
+		refusedMemory(n.sink, rec)
+	}
+}
+
+// answer answers a notification.
+func (n *notifier) answer(req *seccompNotif, r refusal) {
+	resp := seccompNotifResp{id: req.id, flags: respContinue}
+	if r.reason != "" {
+		resp.flags, resp.error = 0, -int32(unix.EPERM)
+	}
+	// ENOENT: the caller was killed while we looked.
+	_ = insist(n.file, ioctlNotifSend, unsafe.Pointer(&resp))
+}
+
+// tell lets the agent read why an exec was refused.
+func (n *notifier) tell(rec audit.Exec) {
+	n.tellText(denialText(rec))
+}
+
+func (n *notifier) tellText(text []byte) {
+	if err := n.denied(text); err != nil && !n.stale {
+		n.stale = true // once: each denial would say the same
+		n.sink.Emit(audit.Finding{Title: "the agent can't be told why its programs are refused", Detail: err.Error(), Severity: "low", Outcome: audit.Failed})
 	}
 }
 
 func (n *notifier) valid(id uint64) bool {
-	return insist(n.file, ioctlNotifIDValid, uintptr(unsafe.Pointer(&id))) == nil
+	return insist(n.file, ioctlNotifIDValid, unsafe.Pointer(&id)) == nil
 }
 
 // describe reads who executes what. Everything is read from the stopped caller's
@@ -188,17 +288,43 @@ func existsInside(proc, cwd string, dirfd int, path string) bool {
 	}
 	defer unix.Close(root)
 	if !filepath.IsAbs(path) {
-		if dirfd != unix.AT_FDCWD {
+		// From a deleted folder, ".." still leads out (proc(5) marks its name).
+		if dirfd != unix.AT_FDCWD || strings.HasSuffix(cwd, " (deleted)") {
 			return true
 		}
-		path = filepath.Join(cwd, path)
+		path = cwd + "/" + path // not cleaned: "link/.." is not "." to the kernel
 	}
-	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-	if err == nil {
-		unix.Close(fd)
+	// find says whether the kernel finds a path, and whether it is /proc's.
+	find := func(p string, flags uint64) (proc bool, err error) {
+		fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+		if err != nil {
+			return false, err
+		}
+		defer unix.Close(fd)
+		var st unix.Statfs_t
+		return unix.Fstatfs(fd, &st) == nil && st.Type == unix.PROC_SUPER_MAGIC, nil
+	}
+	missing := func(err error) bool { return err == unix.ENOENT || err == unix.ENOTDIR }
+	if _, err := find(path, 0); !missing(err) {
 		return true
 	}
-	return err != unix.ENOENT && err != unix.ENOTDIR
+	// /proc/self is the reader's own, and the reader is not in the jail: what the caller
+	// finds below it, we don't. So what is missing counts as missing only where neither
+	// /proc nor a link that leads nowhere is on the way to it.
+	for end := 1; end <= len(path); end++ {
+		if end < len(path) && path[end] != '/' {
+			continue
+		}
+		proc, err := find(path[:end], 0)
+		if err != nil {
+			_, err = find(path[:end], unix.O_NOFOLLOW)
+			return !missing(err)
+		}
+		if proc {
+			return true
+		}
+	}
+	return true
 }
 
 // pids reads the caller's process id, as the host and as the jail number it, and
@@ -243,5 +369,7 @@ func lastField(status []byte, key string) int {
 // close ends the record; the jail is dead by then.
 func (n *notifier) close() {
 	n.exits.close()
+	n.judge.close()
+	n.held.close()
 	n.file.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,9 @@ import (
 //	                            └ unmounted once the overlay holds them
 func setUpWorkspace(p *Plan) (*os.File, error) {
 	w := p.Workspace
+	if mutate.Off(mutate.Overlay) {
+		return nil, nil
+	}
 	switch w.Mode {
 	case profiles.ModeEmpty:
 		return os.OpenFile(w.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -37,7 +41,7 @@ func setUpWorkspace(p *Plan) (*os.File, error) {
 	}
 	if w.Upper == profiles.UpperDisk {
 		store = filepath.Join(layersDir, "disk")
-	} else if err := unix.Mount("tmpfs", store, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=0700,size=%d", w.Size)); err != nil {
+	} else if err := unix.Mount("tmpfs", store, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=0700,size=%d,nr_inodes=%d", bytesOf(w.Size), inodes(w.Files)+ownInodes)); err != nil {
 		return nil, fmt.Errorf("mount the upper layer's tmpfs: %w", err)
 	}
 	upper, work := filepath.Join(store, "upper"), filepath.Join(store, "work")
@@ -69,6 +73,11 @@ func setUpWorkspace(p *Plan) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// ownInodes are those of an upper layer's tmpfs that are not the agent's: its root, the
+// two folders, what the overlay makes of its own (work/work, work/incompat/volatile, a
+// whiteout to link to).
+const ownInodes = 8
 
 // holdsMarks tries whether a folder on disk takes the user.* attributes that the
 // overlay marks its files with. Without them the overlay mounts all the same, and then
@@ -262,6 +271,9 @@ func makeDir(path string, perm os.FileMode, uid, gid int) error {
 // maskDenied covers what the profile denies with an empty, unreadable folder or
 // file, on top of everything that was mounted before.
 func maskDenied(p *Plan) error {
+	if mutate.Off(mutate.Denied) {
+		return nil
+	}
 	for _, d := range p.Deny {
 		var st unix.Stat_t
 		if err := unix.Lstat(d.Path, &st); err != nil {

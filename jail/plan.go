@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // The agent's user inside the jail.
@@ -20,25 +21,33 @@ const (
 // Plan is everything that a run will set up, as plain data: `agentjail run
 // --dry-run` prints it. Nothing in it is decided later.
 type Plan struct {
-	ID        string          `json:"id"`
-	Rootless  bool            `json:"rootless"`
-	Scratch   string          `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
-	Rootfs    string          `json:"rootfs"`    // becomes the jail's root
-	Container string          `json:"container"` // libcontainer's state folder
-	Hostname  string          `json:"hostname"`
-	IDs       IDPlan          `json:"ids"`
-	Links     []Link          `json:"links"`
-	Files     []File          `json:"files"`
-	Mounts    []Mount         `json:"mounts"`
-	Workspace WorkspacePlan   `json:"workspace"`
-	Deny      []DenyMask      `json:"deny"`
-	Landlock  LandlockPlan    `json:"landlock"`
-	Syscalls  []string        `json:"syscalls"` // opened by the profile
-	Rlimits   []Rlimit        `json:"rlimits"`
-	Cgroup    *CgroupPlan     `json:"cgroup,omitempty"`
-	Affinity  int             `json:"affinity,omitempty"` // CPUs that stand in for limits.cpus where there is no cgroup
-	Agent     AgentPlan       `json:"agent"`
-	Network   json.RawMessage `json:"network"` // package netns's, opaque here
+	ID         string               `json:"id"`
+	Rootless   bool                 `json:"rootless"`
+	Scratch    string               `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
+	Rootfs     string               `json:"rootfs"`    // becomes the jail's root
+	Container  string               `json:"container"` // libcontainer's state folder
+	Hostname   string               `json:"hostname"`
+	IDs        IDPlan               `json:"ids"`
+	Links      []Link               `json:"links"`
+	Files      []File               `json:"files"`
+	Served     []string             `json:"served,omitempty"` // Unix sockets of the root that the supervisor's side serves
+	Mounts     []Mount              `json:"mounts"`
+	Workspace  WorkspacePlan        `json:"workspace"`
+	Seeds      []SeedPlan           `json:"seeds,omitempty"` // of the home folder
+	Deny       []DenyMask           `json:"deny"`
+	Protected  []Protected          `json:"protected,omitempty"` // of a workspace in direct mode
+	Programs   ProgramPlan          `json:"programs"`
+	Sockets    SocketPlan           `json:"sockets"`
+	Landlock   LandlockPlan         `json:"landlock"`
+	Syscalls   []string             `json:"syscalls"`           // opened by the profile
+	Notified   []string             `json:"notified,omitempty"` // asked of the supervisor beside execs, for FileLimits
+	Rlimits    []Rlimit             `json:"rlimits"`
+	Cgroup     *CgroupPlan          `json:"cgroup,omitempty"`
+	Affinity   int                  `json:"affinity,omitempty"` // CPUs that stand in for limits.cpus where there is no cgroup
+	Agent      AgentPlan            `json:"agent"`
+	Network    json.RawMessage      `json:"network"`           // package netns's, opaque here
+	Observe    bool                 `json:"observe,omitempty"` // a learning run; see observe.go
+	FileLimits []profiles.FileLimit `json:"file_limits,omitempty"`
 }
 
 // IDPlan maps the outer user namespace.
@@ -61,6 +70,7 @@ type File struct {
 	Path    string `json:"path"`
 	Content string `json:"content"`
 	Mode    uint32 `json:"mode"`
+	Live    bool   `json:"live,omitempty"` // is replaced while the run goes on, see Jail.Replace
 }
 
 // MountKind says what is mounted.
@@ -69,6 +79,7 @@ type MountKind string
 // The kinds of mount.
 const (
 	MountBind  MountKind = "bind"
+	MountView  MountKind = "view" // a folder of the host, through a read-only overlay; see sockets.go
 	MountTmpfs MountKind = "tmpfs"
 	MountProc  MountKind = "proc"
 	MountPts   MountKind = "devpts"
@@ -97,7 +108,7 @@ type Mount struct {
 // with real privilege PID 1 is another user of the host than the caller, and can
 // neither idmap a mount nor open what other users are shut out of.
 func (p *Plan) needsStaging(m Mount) bool {
-	return !p.Rootless && m.Kind == MountBind && (m.IDMap != nil || m.Private)
+	return !p.Rootless && (m.Kind == MountBind || m.Kind == MountView) && (m.IDMap != nil || m.Private)
 }
 
 // Owner is a uid and gid of the host.
@@ -113,6 +124,7 @@ type WorkspacePlan struct {
 	Upper  profiles.Upper `json:"upper,omitempty"` // memory or disk, never auto
 	Disk   string         `json:"disk,omitempty"`  // host folder of a disk upper layer
 	Size   int64          `json:"size"`
+	Files  int64          `json:"files"`
 	Perm   uint32         `json:"perm"`   // of the workspace's root folder
 	Hidden []string       `json:"hidden"` // relative paths that must not exist inside
 	Copies []Copy         `json:"copies"` // what the overlay could not copy up by itself
@@ -146,6 +158,7 @@ type CgroupPlan struct {
 	Memory    int64  `json:"memory,omitempty"` // bytes; swap is off
 	MilliCPUs int64  `json:"milli_cpus,omitempty"`
 	Processes int64  `json:"processes,omitempty"`
+	IOWeight  int64  `json:"io_weight,omitempty"`
 	Systemd   bool   `json:"systemd,omitempty"` // a transient scope of the user's systemd
 }
 
@@ -167,10 +180,13 @@ type Request struct {
 	Env        []string // complete; see Environment
 	Terminal   bool
 	Files      []File          // generated by other packages: resolv.conf, hosts, policy.md
+	Sockets    []string        // paths below InsideDir of Unix sockets that the caller serves; see Jail.Sockets
 	CABundle   string          // PEM text that replaces the system's bundle; empty leaves it
 	Network    json.RawMessage // what PID 1's network hook gets
 	UIDBase    uint32          // claimed range, with real privilege
 	Caller     Owner
+	Protected  []Protected // what stays read-only in a workspace in direct mode
+	Observe    bool        // note what the jail refuses; see observe.go
 }
 
 // MakePlan decides the whole jail. It is pure: everything that it needs to know of
@@ -185,6 +201,8 @@ func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, erro
 		Hostname:  "agentjail",
 		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
 		Network:   r.Network,
+		Protected: r.Protected,
+		Observe:   r.Observe,
 	}
 	if err := f.require(); err != nil {
 		return nil, err
@@ -198,12 +216,23 @@ func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, erro
 	if err := v.build(s, r); err != nil {
 		return nil, err
 	}
+	p.Programs.Rules = s.Process
 	p.Landlock = planLandlock(f.LandlockABI, v.rules)
 	opened, err := openedCalls(s.Syscalls, f.KnownCall)
 	if err != nil {
 		return nil, err
 	}
-	p.Syscalls = opened
+	if s.SyscallCeiling != nil {
+		capped, err := openedCalls(*s.SyscallCeiling, f.KnownCall)
+		if err != nil {
+			return nil, err
+		}
+		opened = slices.DeleteFunc(opened, func(name string) bool { return !slices.Contains(capped, name) })
+	}
+	p.Syscalls, p.FileLimits = opened, s.Files.Limits
+	if p.Notified, err = planFileLimits(s.Files, opened); err != nil {
+		return nil, err
+	}
 	p.Rlimits = planRlimits(s.Limits)
 	if p.Cgroup, err = planCgroup(s.Limits, f, r.ID); err != nil {
 		return nil, err
@@ -224,7 +253,7 @@ func Environment(p profiles.Process, caller []string, own map[string]string) []s
 	}
 	for _, kv := range caller {
 		name, value, ok := strings.Cut(kv, "=")
-		if ok && slices.ContainsFunc(p.PassEnv, func(pat profiles.Pattern) bool { return matchName(pat.Pattern, name) }) {
+		if ok && mutate.Off(mutate.Environment) || ok && slices.ContainsFunc(p.PassEnv, func(pat profiles.Pattern) bool { return matchName(pat.Pattern, name) }) {
 			env[name] = value
 		}
 	}

@@ -220,7 +220,7 @@ func TestPlanWorkspace(t *testing.T) {
 		{profiles.ModeOverlay, "", false, MountBind, false, profiles.UpperDisk, "/state/id/upper", rightsWrite},
 		{profiles.ModeOverlay, profiles.UpperDisk, true, MountBind, false, profiles.UpperDisk, "/state/id/upper", rightsWrite},
 		{profiles.ModeDirect, "", true, MountBind, true, "", "", rightsWrite},
-		{profiles.ModeReadonly, "", true, MountBind, false, "", "", rightsExec},
+		{profiles.ModeReadonly, "", true, MountView, false, "", "", rightsExec},
 		{profiles.ModeEmpty, "", true, MountTmpfs, true, profiles.UpperMemory, "", rightsWrite},
 	} {
 		s, f := usualSpec(), usualFeatures()
@@ -290,10 +290,10 @@ func TestLayers(t *testing.T) {
 		all |= c.bit
 	}
 	found, err := layers(p, all)
-	if err != nil || len(found) != len(stageChecks) {
+	if err != nil || len(found) != len(stageChecks)+1 || found[len(stageChecks)].Name != "unix sockets" {
 		t.Errorf("%v, %v", found, err)
 	}
-	for _, l := range found {
+	for _, l := range found[:len(stageChecks)] {
 		if l.State != "enforced" || l.Probe == "" || l.Detail == "" {
 			t.Errorf("%+v", l)
 		}

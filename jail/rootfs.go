@@ -23,7 +23,7 @@ func newRootfs(p *Plan) (*rootfs, error) {
 		return nil, err
 	}
 	r.own(r.dir)
-	for _, dir := range []string{hostTree, "/proc", "/dev"} {
+	for _, dir := range []string{hostTree, emptyDir, "/proc", "/dev"} {
 		r.folder(dir)
 	}
 	n := 0
@@ -73,6 +73,9 @@ func (r *rootfs) fill(p *Plan, cabundle string) error {
 	for _, f := range p.Files {
 		r.file(f.Path, f.Content, f.Mode)
 	}
+	for _, path := range p.Served {
+		r.socket(path)
+	}
 	if cabundle != "" && r.err == nil {
 		r.err = os.WriteFile(filepath.Join(p.Scratch, "ca-certificates.crt"), []byte(cabundle), 0o644)
 	}
@@ -93,6 +96,7 @@ type rootfs struct {
 	dir      string
 	made     map[string]bool // folders
 	uid, gid int             // -1: as they are
+	sockets  []*os.File
 	err      error
 }
 
@@ -156,4 +160,47 @@ func (r *rootfs) file(path, content string, mode uint32) {
 		r.err = cerr
 	}
 	r.own(full)
+}
+
+// socketBacklog is how many clients of a socket wait to be accepted.
+const socketBacklog = 64
+
+// socket makes a listening Unix socket. Whoever may connect to one is who may write to
+// its file (unix(7)); in the jail that is everybody, and outside of it nobody comes to
+// the folder.
+func (r *rootfs) socket(path string) {
+	r.folder(filepath.Dir(path))
+	if r.err != nil {
+		return
+	}
+	r.err = r.listen(path)
+	r.own(r.dir + path)
+}
+
+func (r *rootfs) listen(path string) error {
+	dir, err := unix.Open(r.dir+filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	// By the folder's descriptor: a socket's path has at most 107 bytes (unix(7)).
+	short := fmt.Sprintf("/proc/self/fd/%d/%s", dir, filepath.Base(path))
+	err = unix.Bind(fd, &unix.SockaddrUnix{Name: short})
+	if err == nil {
+		err = unix.Listen(fd, socketBacklog)
+	}
+	if err == nil {
+		err = unix.Fchmodat(dir, filepath.Base(path), 0o666, 0)
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("make the socket %s: %w", path, err)
+	}
+	r.sockets = append(r.sockets, f)
+	return nil
 }

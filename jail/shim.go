@@ -7,16 +7,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // ShimArg is the argument with which this binary is PID 1 of a jail. libcontainer
@@ -60,7 +59,7 @@ func Shim(h Hooks) error {
 	}
 	// The kernel names it after the descriptor that it was executed by.
 	if name, err := unix.BytePtrFromString("agentjail"); err == nil {
-		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0)
 	}
 	unix.Close(fdBinary)
 	for fd := fdControl; fd <= fdStderr; fd++ {
@@ -95,6 +94,7 @@ type shim struct {
 	reports *os.File // the stage's, closed by a good exec
 	tty     *os.File // the pty's other end, kept so that stops can be answered
 	marks   []Mark
+	left    []LeftOut
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
 
 	// For capset on every thread; fields, since a stack may move meanwhile.
@@ -155,7 +155,9 @@ func (s *shim) start() error {
 		}
 	}
 	s.mark("Landlock rules made")
+	restore := preferVictim()
 	pid, rep, reports, err := spawn(st)
+	restore()
 	if err != nil {
 		return layerError("user namespace", err, "")
 	}
@@ -201,11 +203,17 @@ func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
 	if upper, err = setUpWorkspace(s.plan); err != nil {
 		return sp, nil, layerError("overlay", err, "")
 	}
+	if s.left, err = setUpSeeds(s.plan); err != nil {
+		return sp, nil, layerError("file view", err, "")
+	}
 	if err := dropSetup(s.plan); err != nil {
 		return sp, nil, err
 	}
 	if err := hardenProc(); err != nil {
 		return sp, nil, layerError("proc", err, "")
+	}
+	if err := protect(s.plan); err != nil {
+		return sp, nil, layerError("file view", err, "")
 	}
 	if err := maskDenied(s.plan); err != nil {
 		return sp, nil, err
@@ -216,7 +224,7 @@ func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
 
 // handOver gives the supervisor every descriptor that is its own, and keeps none.
 func (s *shim) handOver(rep stageReport, upper, master *os.File, network []*os.File) error {
-	m := message{Type: msgReady, PID: s.agent, Checks: rep.checks, Marks: s.marks}
+	m := message{Type: msgReady, PID: s.agent, Checks: rep.checks, Marks: s.marks, LeftOut: s.left}
 	var files []*os.File
 	add := func(name string, f *os.File) {
 		if f != nil {
@@ -254,146 +262,6 @@ func (s *shim) readPlan() (shimPlan, error) {
 	return sp, json.Unmarshal(data, &sp)
 }
 
-// stage prepares what the agent's stage is started with, the pty among it.
-func (s *shim) stage(filter []unix.SockFilter) (stage, *os.File, error) {
-	p := s.plan
-	path, err := lookCommand(p.Agent)
-	if err != nil {
-		return stage{}, nil, err
-	}
-	ruleset, err := makeRuleset(p.Landlock)
-	if err != nil {
-		return stage{}, nil, layerError("landlock", err, "")
-	}
-	st := stage{path: path, cwd: p.Agent.Cwd, canary: canaryPath, argv: p.Agent.Argv, env: p.Agent.Env,
-		uid: AgentID, gid: AgentID, outerUID: p.IDs.AgentUID, outerGID: p.IDs.AgentGID,
-		ruleset: ruleset, filter: filter, rlimits: capRlimits(p.Rlimits), terminal: p.Agent.Terminal}
-	if !p.Agent.Terminal {
-		for i := range st.stdio {
-			st.stdio[i] = os.NewFile(uintptr(fdStdin+i), "stdio")
-		}
-		return st, nil, nil
-	}
-	master, slave, err := openPTY(int(p.IDs.AgentUID), int(p.IDs.AgentGID))
-	if err != nil {
-		return st, nil, layerError("terminal", err, "")
-	}
-	s.tty = slave
-	st.stdio = [3]*os.File{slave, slave, slave}
-	return st, master, nil
-}
-
-// capRlimits lowers a limit to what PID 1 itself may have: nothing here has the
-// right to raise one.
-func capRlimits(limits []Rlimit) []Rlimit {
-	out := make([]Rlimit, len(limits))
-	for i, l := range limits {
-		var have unix.Rlimit
-		if unix.Getrlimit(l.Resource, &have) == nil {
-			l.Hard = min(l.Hard, have.Max)
-			l.Soft = min(l.Soft, l.Hard)
-		}
-		out[i] = l
-	}
-	return out
-}
-
-// lookCommand finds the command as a shell would, in the jail's own view.
-func lookCommand(a AgentPlan) (string, error) {
-	name := a.Argv[0]
-	if name == "" {
-		return "", &CommandError{Command: name, NotFound: true}
-	}
-	candidates := []string{name}
-	if !strings.Contains(name, "/") {
-		candidates = nil
-		for _, kv := range a.Env {
-			if v, ok := strings.CutPrefix(kv, "PATH="); ok {
-				for _, dir := range filepath.SplitList(v) {
-					if filepath.IsAbs(dir) { // never the working folder by accident
-						candidates = append(candidates, filepath.Join(dir, name))
-					}
-				}
-			}
-		}
-	} else if !filepath.IsAbs(name) {
-		candidates = []string{filepath.Join(a.Cwd, name)}
-	}
-	denied := false
-	for _, c := range candidates {
-		info, err := os.Stat(c)
-		if err != nil || info.IsDir() && !strings.Contains(name, "/") {
-			continue
-		}
-		if info.IsDir() {
-			return "", &CommandError{Command: name, Err: errors.New("it is a folder")}
-		}
-		if info.Mode()&0o111 == 0 {
-			denied = true
-			continue
-		}
-		return c, nil
-	}
-	if denied {
-		return "", &CommandError{Command: name, Err: unix.EACCES}
-	}
-	return "", &CommandError{Command: name, NotFound: true}
-}
-
-// openPTY makes a pty in the jail's own devpts; PID 1 becomes the leader of its
-// session, so that the agent's process group is no orphan and Ctrl-Z stops it.
-func openPTY(uid, gid int) (master, slave *os.File, err error) {
-	fd, err := unix.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, &os.PathError{Op: "open", Path: "/dev/pts/ptmx", Err: err}
-	}
-	master = os.NewFile(uintptr(fd), "ptmx")
-	defer func() {
-		if err != nil {
-			master.Close()
-		}
-	}()
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("ioctl(TIOCGPTN)", err)
-	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, nil, os.NewSyscallError("ioctl(TIOCSPTLCK)", err)
-	}
-	path := "/dev/pts/" + strconv.Itoa(n)
-	if err := os.Chown(path, uid, gid); err != nil {
-		return nil, nil, err
-	}
-	sfd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	slave = os.NewFile(uintptr(sfd), path)
-	if _, err := unix.Setsid(); err != nil && !errors.Is(err, unix.EPERM) { // EPERM: a leader already
-		slave.Close()
-		return nil, nil, os.NewSyscallError("setsid", err)
-	}
-	if err := unix.IoctlSetInt(sfd, unix.TIOCSCTTY, 0); err != nil {
-		slave.Close()
-		return nil, nil, os.NewSyscallError("ioctl(TIOCSCTTY)", err)
-	}
-	return master, slave, nil
-}
-
-// bindCPUs keeps the first n of the CPUs that this thread may run on.
-func bindCPUs(n int) error {
-	var have, keep unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &have); err != nil {
-		return err
-	}
-	for cpu := 0; keep.Count() < min(n, have.Count()); cpu++ {
-		if have.IsSet(cpu) {
-			keep.Set(cpu)
-		}
-	}
-	return unix.SchedSetaffinity(0, &keep)
-}
-
 // relinquish empties PID 1's own capability sets on every thread: from here on it
 // only reaps and passes on what the supervisor says. no_new_privs, which libcontainer
 // has set, keeps an exec from filling them again (capabilities(7)).
@@ -406,7 +274,7 @@ func (s *shim) relinquish() error {
 	if caps, err := effectiveCaps(); err != nil || caps != 0 {
 		return &LayerError{Layer: "capabilities", Err: fmt.Errorf("PID 1 still holds %#x", caps)}
 	}
-	if nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err != nil || nnp != 1 {
+	if nnp, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); (err != nil || nnp != 1) && !mutate.Off(mutate.NoNewPrivs) {
 		return &LayerError{Layer: "no_new_privs", Err: errors.New("it is not set on PID 1")}
 	}
 	return nil
@@ -423,9 +291,16 @@ func (s *shim) serve() error {
 			return fmt.Errorf("the supervisor is gone: %w", err)
 		}
 		switch m.Type {
+		case msgDial:
+			go s.dial(m)
 		case msgSignal:
 			// Without a terminal the agent leads a session of its own.
 			_ = unix.Kill(-s.agent, unix.Signal(m.Signal))
+		case msgStopAll:
+			// One call reaches every process of the namespace, and none can fork meanwhile:
+			// the kernel holds the list of tasks, and a fork that has seen no signal yet is
+			// begun anew (kernel/signal.c, kill_something_info; kernel/fork.c, copy_process).
+			_ = unix.Kill(-1, unix.SIGSTOP)
 		case msgResume:
 			if s.tty != nil {
 				_ = unix.IoctlSetPointerInt(int(s.tty.Fd()), unix.TIOCSPGRP, s.agent)

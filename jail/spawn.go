@@ -15,6 +15,8 @@ import (
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // stage is what the agent's stage is started with; see stage.h.
@@ -66,6 +68,9 @@ func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
 	if s.terminal {
 		c.terminal = 1
 	}
+	if mutate.Off(mutate.InnerUser) {
+		s.uid, s.gid = s.outerUID, s.outerGID
+	}
 	c.uid, c.gid = C.uint32_t(s.uid), C.uint32_t(s.gid)
 	c.path, c.cwd, c.canary = a.string(s.path), a.string(s.cwd), a.string(s.canary)
 	c.argv, c.envp = a.strings(s.argv), a.strings(s.env)
@@ -85,6 +90,7 @@ func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
 		c.rlimits, c.rlimits_len = (*C.struct_stage_rlimit)(limits), C.int(n)
 	}
 
+	mutateStage(c)
 	n := C.stage_spawn(c)
 	if n < 0 {
 		reports.Close()
@@ -111,6 +117,9 @@ func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
 // mapAgent maps the agent's one user and group into its own user namespace. The
 // kernel wants CAP_SETFCAP here where the outer id is 0 (since Linux 5.12).
 func mapAgent(pid int, s stage) error {
+	if mutate.Off(mutate.InnerUser) {
+		return nil
+	}
 	for _, m := range []struct{ file, text string }{
 		{"setgroups", "deny"},
 		{"gid_map", fmt.Sprintf("%d %d 1", s.gid, s.outerGID)},

@@ -27,7 +27,17 @@ struct stage {
 	unsigned short filter_len;
 	struct stage_rlimit *rlimits;
 	int rlimits_len;
+#ifdef AGENTJAIL_MUTATE
+	unsigned off; // enum stage_layer, see package mutate
+#endif
 };
+
+#ifdef AGENTJAIL_MUTATE
+enum stage_layer { OFF_ANY = 1, OFF_USER = 2, OFF_CAPS = 4, OFF_NNP = 8, OFF_FDS = 16 };
+#define OFF(s, layer) ((s)->off & (layer))
+#else
+#define OFF(s, layer) 0
+#endif
 
 // What the stage found in force, by trying, after it was applied and before exec.
 enum stage_check {
@@ -59,6 +69,10 @@ enum stage_step {
 	STEP_SECCOMP,
 	STEP_EXEC,
 };
+
+// STAGE_UNWATCHED is the sixth argument of a call that a learning run's filter passes
+// by: it meets the ordinary filter, whoever makes it.
+#define STAGE_UNWATCHED 0x6167656e746a6c75L
 
 // stage_spawn clones the stage into a new user namespace and returns its pid, or
 // -errno.

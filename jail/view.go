@@ -1,7 +1,9 @@
 package jail
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"path"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // InsideDir is where the jail keeps what it says to the agent; it is read-only
@@ -69,7 +72,7 @@ func newView(p *Plan, f Features, facts Facts) *view {
 }
 
 func (v *view) build(s *profiles.Spec, r Request) error {
-	v.base()
+	v.base(s.Workspace)
 	if err := v.paths(s.Files); err != nil {
 		return err
 	}
@@ -80,6 +83,11 @@ func (v *view) build(s *profiles.Spec, r Request) error {
 	if err := v.deny(s.Files); err != nil {
 		return err
 	}
+	v.denyPrograms(s.Process)
+	if err := v.seeds(s.Files); err != nil {
+		return err
+	}
+	v.sockets(s)
 	// Outer mounts first; of two at one place, the later asked for stays on top.
 	sort.SliceStable(v.plan.Mounts, func(i, j int) bool {
 		return depth(v.plan.Mounts[i].Target) < depth(v.plan.Mounts[j].Target)
@@ -87,19 +95,37 @@ func (v *view) build(s *profiles.Spec, r Request) error {
 	return nil
 }
 
+// inodes is a number for a tmpfs, to which 0 would be no limit (tmpfs(5)).
+func inodes(files int64) int64 {
+	if mutate.Off(mutate.Disk) {
+		return math.MaxInt32
+	}
+	return max(files, 1)
+}
+
+// bytesOf is a size for a tmpfs, to which 0 would be no limit either.
+func bytesOf(size int64) int64 {
+	if mutate.Off(mutate.Disk) {
+		return 1 << 40
+	}
+	return max(size, 1)
+}
+
 func depth(p string) int { return strings.Count(filepath.Clean(p), "/") }
 
 // base is what every jail has: /proc, a minimal /dev, fresh temporary folders and
 // a fresh home.
-func (v *view) base() {
+func (v *view) base(w profiles.Workspace) {
+	// Files cost the kernel's memory even when they are empty.
+	files := fmt.Sprintf(",nr_inodes=%d", inodes(w.Files))
 	v.mount(Mount{Kind: MountProc, Target: "/proc"})
 	// ptmxmode=0666: openpty as an ordinary user; a private instance since
 	// newinstance is the only kind (Linux 4.7).
 	v.mount(Mount{Kind: MountPts, Target: "/dev/pts", Writable: true, Options: "newinstance,ptmxmode=0666,mode=0620"})
-	v.mount(Mount{Kind: MountTmpfs, Target: "/dev/shm", Writable: true, Options: "mode=1777,size=50%"})
-	v.mount(Mount{Kind: MountTmpfs, Target: "/tmp", Writable: true, Options: "mode=1777,size=50%"})
-	v.mount(Mount{Kind: MountTmpfs, Target: "/var/tmp", Writable: true, Options: "mode=1777,size=50%"})
-	v.mount(Mount{Kind: MountTmpfs, Target: AgentHome, Writable: true, Options: "mode=0700,size=50%," + v.tmpIDs})
+	v.mount(Mount{Kind: MountTmpfs, Target: "/dev/shm", Writable: true, Options: "mode=1777,size=50%" + files})
+	v.mount(Mount{Kind: MountTmpfs, Target: "/tmp", Writable: true, Options: "mode=1777,size=50%" + files})
+	v.mount(Mount{Kind: MountTmpfs, Target: "/var/tmp", Writable: true, Options: "mode=1777,size=50%" + files})
+	v.mount(Mount{Kind: MountTmpfs, Target: AgentHome, Writable: true, Options: "mode=0700,size=50%," + v.tmpIDs + files})
 	v.mount(Mount{Kind: MountTmpfs, Target: layersDir, Writable: true, Options: "mode=0700"})
 
 	// Folder listings give nothing away that the mounts do not: the view itself is
@@ -136,19 +162,28 @@ type grant struct {
 // paths binds what the profile reads, executes and writes.
 func (v *view) paths(f profiles.Files) error {
 	var grants []grant
-	collect := func(list []profiles.Pattern, a access) {
+	collect := func(list []profiles.Pattern, a access) error {
 		for _, p := range list {
 			for _, place := range v.facts.Paths[p.Pattern] {
-				grants = append(grants, grant{place, a, p.Origin.String()})
+				for _, g := range v.capped(f.Ceiling, grant{place, a, p.Origin.String()}) {
+					skip, err := grantSocket(g, p.Pattern)
+					if err != nil {
+						return err
+					}
+					if !skip {
+						grants = append(grants, g)
+					}
+				}
 			}
 		}
+		return nil
 	}
-	collect(f.Exec, accessExec)
-	collect(f.Read, accessRead)
-	collect(f.Write, accessWrite)
+	if err := errors.Join(collect(f.Exec, accessExec), collect(f.Read, accessRead), collect(f.Write, accessWrite)); err != nil {
+		return err
+	}
 	for _, p := range systemReads {
 		place, err := resolveFact(v.facts, p)
-		if err == nil {
+		if err == nil { // the jail's own, which no profile and no ceiling is about
 			grants = append(grants, grant{place, accessRead, ""})
 		}
 	}
@@ -186,8 +221,41 @@ func (v *view) paths(f profiles.Files) error {
 	return nil
 }
 
+// capped is what the ceiling leaves of a grant: all of it where the ceiling names it or
+// a folder above it, else the places below it that the ceiling names.
+func (v *view) capped(c *profiles.FilesCeiling, g grant) []grant {
+	left := []grant{g}
+	ops := map[access]profiles.Op{accessRead: profiles.OpRead, accessExec: profiles.OpExec, accessWrite: profiles.OpWrite}
+	for _, list := range c.Lists(ops[g.access]) {
+		var next []grant
+		for _, g := range left {
+			next = append(next, v.within(list, g)...)
+		}
+		left = next
+	}
+	return left
+}
+
+func (v *view) within(list []profiles.Pattern, g grant) (left []grant) {
+	for _, p := range list {
+		for _, place := range v.facts.Paths[p.Pattern] {
+			switch {
+			case within(g.place.Real, place.Real):
+				return []grant{g}
+			case place.Socket: // who grants a folder grants no socket in it
+			case within(place.Real, g.place.Real):
+				left = append(left, grant{place, g.access, g.origin + ", capped by " + p.Origin.String()})
+			}
+		}
+	}
+	return left
+}
+
 func (v *view) grantRule(g grant) {
 	rights := map[access]uint64{accessRead: rightsRead, accessExec: rightsExec, accessWrite: rightsWrite}[g.access]
+	if g.place.Socket {
+		rights |= rightResolveUnix
+	}
 	v.rules = append(v.rules, LandlockRule{Path: g.place.Real, Rights: rights, File: !g.place.Dir, Origin: g.origin})
 }
 
@@ -229,10 +297,21 @@ func (v *view) generated(r Request) {
 		if f.Mode == 0 {
 			f.Mode = 0o644
 		}
+		if f.Live {
+			v.link(Link{Path: f.Path, Target: filepath.Join(filepath.Base(liveDir), filepath.Base(f.Path))}, nil)
+			f.Path = livePath(f.Path)
+			v.plan.Files = append(v.plan.Files, f)
+			v.rules = append(v.rules, LandlockRule{Path: liveDir, Rights: rightsRead})
+			continue
+		}
 		v.plan.Files = append(v.plan.Files, f)
 		if strings.HasPrefix(f.Path, InsideDir+"/") && f.Path != canaryPath {
 			v.rules = append(v.rules, LandlockRule{Path: f.Path, Rights: rightsRead, File: true})
 		}
+	}
+	for _, path := range r.Sockets {
+		v.plan.Served = append(v.plan.Served, path)
+		v.rules = append(v.rules, LandlockRule{Path: path, Rights: ll.AccessFSResolveUnix, File: true})
 	}
 	if r.CABundle != "" {
 		// Written beside the root and bound over the host's bundle, which lies in a
@@ -247,7 +326,10 @@ func (v *view) workspace(w profiles.Workspace, r Request) error {
 	if w.Mode == "" {
 		return fmt.Errorf("workspace %s has no mode", w.Path)
 	}
-	v.plan.Workspace = WorkspacePlan{Path: place.Real, Mode: w.Mode, Size: w.Size, Perm: place.Perm & 0o777,
+	if !w.Lies(place.Real) {
+		return fmt.Errorf("workspace %s is not in %s, which this machine's ceiling wants it to be in\nhint: start in a folder below it, or name one with --workspace", place.Real, w.Within)
+	}
+	v.plan.Workspace = WorkspacePlan{Path: place.Real, Mode: w.Mode, Size: w.Size, Files: w.Files, Perm: place.Perm & 0o777,
 		Hidden: v.facts.Hidden, Copies: v.facts.Foreign}
 	wp := &v.plan.Workspace
 	for _, l := range place.Links {
@@ -285,7 +367,7 @@ func (v *view) workspace(w profiles.Workspace, r Request) error {
 	case profiles.ModeEmpty:
 		wp.Upper = profiles.UpperMemory
 		v.mount(Mount{Kind: MountTmpfs, Target: place.Real, Writable: true,
-			Options: fmt.Sprintf("mode=0755,size=%d,%s", w.Size, v.tmpIDs)})
+			Options: fmt.Sprintf("mode=0755,size=%d,nr_inodes=%d,%s", bytesOf(w.Size), inodes(w.Files), v.tmpIDs)})
 	default:
 		return fmt.Errorf("workspace mode %q is not known", w.Mode)
 	}

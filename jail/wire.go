@@ -24,6 +24,9 @@ import (
 //	     │ ──────────────────────── signal ──────▶ │
 //	     │ ◀──────────────────────── stopped ───── │  Ctrl-Z in the jail's terminal
 //	     │ ──────────────────────── resume ──────▶ │
+//	     │ ────────────────────── stop all ──────▶ │  SIGSTOP to every process but itself
+//	     │ ───────────────────── dial, port ─────▶ │  of the jail's loopback
+//	     │ ◀────────────── dialed + [socket] ───── │
 //	     │ ◀───────────── exited (of any process that PID 1 reaps)
 //	     │ ◀───────────── ended (of the agent) ─── │
 //	     │  kill -9 PID 1: the kernel ends the rest
@@ -40,6 +43,9 @@ const (
 	msgStopped = "stopped"
 	msgSignal  = "signal"
 	msgResume  = "resume"
+	msgStopAll = "stop all"
+	msgDial    = "dial"
+	msgDialed  = "dialed"
 )
 
 // message is one packet in either direction.
@@ -51,6 +57,8 @@ type message struct {
 	Checks int32    `json:"checks,omitempty"` // what the stage found in force
 	Files  []string `json:"files,omitempty"`  // names of the descriptors, in order
 	Marks  []Mark   `json:"marks,omitempty"`  // when PID 1 was done with each stage
+
+	LeftOut []LeftOut `json:"left_out,omitempty"` // of the home folder's seeds
 
 	// failed
 	Layer    string `json:"layer,omitempty"`
@@ -66,6 +74,10 @@ type message struct {
 
 	// signal
 	Signal int `json:"signal,omitempty"`
+
+	// dial, dialed
+	Port uint16 `json:"port,omitempty"`
+	Dial uint64 `json:"dial,omitempty"` // which one
 }
 
 const (

@@ -7,40 +7,78 @@ import (
 	"github.com/agentjail/agentjail/profiles"
 )
 
+// admission is a place within a rule's counts.
+type admission struct {
+	up, down *byteCap
+	leave    func()
+}
+
 // admit holds a connection to its rule's counts. Where requests are counted, it is
 // they that use up the rule's limit and caps.
 func (g *gateway) admit(c *conn) (leave func(), ok bool) {
-	r, host := c.verdict.Rule, c.target().host()
-	key := ruleKey(r, host)
-	http := r.Protocol == profiles.ProtocolHTTP || g.network.Access(c.name, c.addr, c.port).Plaintext()
-	if r.Limit != nil && !http {
-		if v := g.quotas.take([]claim{{r.Limit, "host " + key}}); v.quota != nil {
-			if v.first {
-				g.limitHit(r.Limit.Rate.String(), r.Limit.Rate.Count, "connections", r.Limit.Origin, host)
-			}
-			g.refuse(c, fmt.Sprintf("the limit of %s connections to %s is used up", r.Limit.Rate, host))
-			return nil, false
-		}
-	}
-	if !http {
-		c.upCap, c.downCap = g.quotas.cap("upload", r, host), g.quotas.cap("download", r, host)
-		for _, b := range []*byteCap{c.upCap, c.downCap} {
-			if b.empty() {
-				g.capHit(b, host)
-				g.refuse(c, capReason(b, host))
-				return nil, false
-			}
-		}
-	}
-	if r.Connections == 0 {
-		return func() {}, true
-	}
-	if !g.quotas.enter(key, r.Connections) {
-		g.limitHit("connections", r.Connections, "connections", r.Origin, host)
-		g.refuse(c, fmt.Sprintf("there are %d connections to %s already, which is the rule's limit", r.Connections, host))
+	requests := c.verdict.Rule.Protocol == profiles.ProtocolHTTP || g.policy(c).Access(c.name, c.addr, c.port).Plaintext()
+	a, reason := g.admitRules(c.verdict, c.target().host(), "connections", requests)
+	if reason != "" {
+		g.refuse(c, reason)
 		return nil, false
 	}
-	return func() { g.quotas.leave(key) }, true
+	c.upCap, c.downCap = a.up, a.down
+	return a.leave, true
+}
+
+// admitRules is admitRule for the profile's rule and the ceiling's; requests says that
+// the limit and the caps are for requests to use up.
+func (g *gateway) admitRules(v profiles.Verdict, host, what string, requests bool) (admission, string) {
+	all := admission{leave: func() {}}
+	for _, r := range []*profiles.NetRule{v.Rule, v.Under} {
+		if r == nil {
+			continue
+		}
+		counted := *r
+		if requests {
+			counted.Limit, counted.Upload, counted.Download = nil, 0, 0
+		}
+		a, reason := g.admitRule(&counted, host, what)
+		if reason != "" {
+			all.leave()
+			return admission{}, reason
+		}
+		before := all.leave
+		all.leave = func() { a.leave(); before() }
+		all.up, all.down = bothCaps(all.up, a.up), bothCaps(all.down, a.down)
+	}
+	return all, ""
+}
+
+// admitRule takes a place within a rule's counts for one host, or says why there is
+// none. what is counted: "connections" or "flows".
+func (g *gateway) admitRule(r *profiles.NetRule, host, what string) (a admission, reason string) {
+	key := ruleKey(r, host)
+	if r.Limit != nil {
+		if v := g.quotas.take([]claim{{r.Limit, "host " + key}}); v.quota != nil {
+			if v.first {
+				g.limitHit(r.Limit.Rate.String(), r.Limit.Rate.Count, what, r.Limit.Origin, host)
+			}
+			return a, fmt.Sprintf("the limit of %s %s to %s is used up", r.Limit.Rate, what, host)
+		}
+	}
+	a.up, a.down = g.quotas.cap("upload", r, host), g.quotas.cap("download", r, host)
+	for _, b := range []*byteCap{a.up, a.down} {
+		if b.empty() {
+			g.capHit(b, host)
+			return a, capReason(b, host)
+		}
+	}
+	a.leave = func() {}
+	if r.Connections == 0 {
+		return a, ""
+	}
+	if !g.quotas.enter(key, r.Connections) {
+		g.limitHit("connections", r.Connections, what, r.Origin, host)
+		return a, fmt.Sprintf("there are %d %s to %s already, which is the rule's limit", r.Connections, what, host)
+	}
+	a.leave = func() { g.quotas.leave(key) }
+	return a, ""
 }
 
 // limitHit records that a rule's limit was reached.
@@ -50,6 +88,7 @@ func (g *gateway) limitHit(limit string, value int64, unit string, rule profiles
 
 // capHit records once that a cap was reached.
 func (g *gateway) capHit(b *byteCap, host string) {
+	b = b.blame()
 	if b.said.CompareAndSwap(false, true) {
 		g.limitHit(b.what, b.most, "bytes", b.rule, host)
 	}

@@ -24,16 +24,19 @@ const (
 )
 
 // conn is one connection of the agent, classified: what it asked for, and what the
-// profile says to it. Every connection is classified once, in serveConn, and then
+// profile says to it. Every connection is classified once, as it is accepted, and then
 // belongs to one handler.
 type conn struct {
 	*net.TCPConn
 	id      uint64
+	who     uint64 // by which the supervisor knows its program; 0: not at all
+	asked   netip.AddrPort
 	name    string     // behind the pool address; empty for a connection by address
 	addr    netip.Addr // that the agent dialled
 	port    uint16
 	srcPort uint16
 	verdict profiles.Verdict
+	network *profiles.Network // as a person has granted it; nil: the gateway's
 	began   time.Time
 
 	sni      string
@@ -41,7 +44,10 @@ type conn struct {
 	first    []byte // read from the agent and not yet passed on
 	recorded bool   // there is a Connect record
 	out, in  int64
+	inbound  bool // from the host's side: c is the host's end, and out is what goes in
 	err      error
+
+	seat *seat
 
 	upCap, downCap *byteCap // of what is relayed; nil for none
 }
@@ -60,18 +66,38 @@ func handlers() map[profiles.Protocol]handler {
 	}
 }
 
-// serveConn classifies a connection and hands it to its handler.
-func (g *gateway) serveConn(tcp *net.TCPConn, redirected bool) {
+// classify finds out what a connection asks for and what the profile says to it.
+func (g *gateway) classify(tcp *net.TCPConn, redirected bool) (*conn, bool) {
 	to, ok := asked(tcp, redirected)
 	if !ok {
-		return // gone already
+		return nil, false
 	}
 	c := &conn{
 		TCPConn: tcp, id: g.ids.Add(1), began: time.Now(),
 		addr: to.Addr(), port: to.Port(), srcPort: sourcePort(tcp),
 	}
 	c.name, c.verdict = g.judge(c.addr, c.port)
-	if c.verdict.Action != profiles.Allow || c.verdict.Rule == nil {
+	c.asked = to
+	return c, true
+}
+
+// ruleKey names the rule that a connection's seat is counted for.
+func (c *conn) ruleKey() string {
+	if c.verdict.Action == profiles.Deny || c.verdict.Rule == nil {
+		return "none"
+	}
+	return c.verdict.Rule.Origin.String()
+}
+
+// serveConn hands a connection to its handler.
+func (g *gateway) serveConn(c *conn) {
+	// A refused program may be gone as soon as it knows.
+	denied := c.verdict.Action != profiles.Allow || c.verdict.Rule == nil
+	c.who = g.errands.who(c.id, unix.IPPROTO_TCP, remote(c.TCPConn), c.asked, denied)
+	if c.verdict.Action == profiles.Ask && c.verdict.Rule != nil {
+		denied = !g.permit(c)
+	}
+	if denied {
 		g.explain(c)
 		return
 	}
@@ -86,36 +112,47 @@ func (g *gateway) serveConn(tcp *net.TCPConn, redirected bool) {
 	}
 	defer leave()
 	serve(g, c)
-	if errors.Is(c.err, errCapped) {
-		for _, b := range []*byteCap{c.upCap, c.downCap} {
-			if b.empty() {
-				g.capHit(b, c.target().host())
-			}
-		}
-	}
+	g.cappedBy(c)
 	g.reportClosed(c)
 }
+
+// cappedBy records which cap ended a connection, where one did.
+func (g *gateway) cappedBy(c *conn) {
+	if !errors.Is(c.err, errCapped) {
+		return
+	}
+	for _, b := range []*byteCap{c.upCap, c.downCap} {
+		if b.empty() {
+			g.capHit(b, c.target().host())
+		}
+	}
+}
+
+const noName = "the address stands for no name that was asked for in this run"
 
 // judge finds the name behind an address and asks the profile.
 func (g *gateway) judge(a netip.Addr, port uint16) (string, profiles.Verdict) {
 	name, inPool := g.pool.name(a)
 	switch {
+	case a == hostLoopback && g.network.HasHostPort(port):
+		return "", g.network.HostPort(port)
 	case name != "":
 		return name, g.network.Connect(name, netip.Addr{}, port)
 	case inPool:
-		return "", profiles.Verdict{Action: profiles.Deny, Reason: "the address stands for no name that was asked for in this run"}
+		return "", profiles.Verdict{Action: profiles.Deny, Reason: noName}
 	}
 	return "", g.network.Connect("", a, port)
 }
 
 // target is what the handler dials.
 func (c *conn) target() target {
-	return target{name: c.name, addr: c.addr, port: c.port,
+	return target{name: c.name, addr: c.addr, port: c.port, network: c.network,
 		protocol: c.verdict.Rule.Protocol, upstream: c.verdict.Rule.Upstream}
 }
 
 // dialFor opens the host's side of a connection and records how that went.
 func (g *gateway) dialFor(c *conn) (net.Conn, error) {
+	c.seat.serve() // from here on it is the host's turn as much
 	up, dialled, err := g.dialer.dial(context.Background(), c.target())
 	c.dialled = dialled
 	if err != nil {
@@ -143,6 +180,9 @@ func (g *gateway) done(up net.Conn) {
 
 // report records what became of a connection.
 func (g *gateway) report(c *conn, o audit.Outcome, reason string) {
+	if o != audit.Allowed && c.seat.madeWay() {
+		reason = "it waited for the program in the jail, and made way for a newer connection: there are too many at once"
+	}
 	r := &audit.Connect{
 		Network: "tcp", Name: c.name, Addr: c.addr.String(), Port: c.port, SrcPort: c.srcPort,
 		Dialled: c.dialled, SNI: c.sni, Outcome: o, Reason: reason,
@@ -151,11 +191,14 @@ func (g *gateway) report(c *conn, o audit.Outcome, reason string) {
 		r.Protocol = string(c.verdict.Rule.Protocol)
 		r.Rule = c.verdict.Rule.Origin.String()
 	}
+	if c.inbound {
+		r.Direction = audit.Inbound
+	}
 	if o == audit.Allowed {
 		r.ID = c.id
 		c.recorded = true
 	}
-	g.reports(report{Connect: r})
+	g.reports(report{Connect: r, Who: c.who})
 }
 
 // reportClosed records the end of a connection that was allowed.
@@ -166,6 +209,9 @@ func (g *gateway) reportClosed(c *conn) {
 	r := &audit.ConnectClosed{
 		ID: c.id, Name: c.name, Addr: c.addr.String(), Port: c.port,
 		BytesOut: c.out, BytesIn: c.in, Duration: time.Since(c.began),
+	}
+	if c.inbound {
+		r.Direction, r.BytesOut, r.BytesIn = audit.Inbound, c.in, c.out
 	}
 	if c.err != nil {
 		r.Error = c.err.Error()
@@ -224,12 +270,15 @@ func originalDestination(c *net.TCPConn, v4 bool) (netip.AddrPort, error) {
 	return a, oerr
 }
 
-func sourcePort(c *net.TCPConn) uint16 {
+// remote is the agent's end.
+func remote(c *net.TCPConn) netip.AddrPort {
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return uint16(a.Port)
+		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 	}
-	return 0
+	return netip.AddrPort{}
 }
+
+func sourcePort(c *net.TCPConn) uint16 { return remote(c).Port() }
 
 // reset ends a connection so that the other side sees a refusal, not an end.
 func reset(c *net.TCPConn) {

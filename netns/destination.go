@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // special is a range of addresses that a name must not lead to by itself.
@@ -73,9 +74,22 @@ func specials() []special {
 	return out
 }
 
+// SpecialRange says what kind of address one is that no name may lead to by itself; ""
+// for any other.
+func SpecialRange(a netip.Addr) string {
+	a = a.Unmap()
+	for _, s := range specials() {
+		if s.prefix.Contains(a) {
+			return s.what
+		}
+	}
+	return ""
+}
+
 // destinations judges the addresses that the gateway is about to dial.
 type destinations struct {
 	network  *profiles.Network
+	udp      bool // datagrams are to go there, not a connection
 	specials []special
 	isHost   func(netip.Addr) (bool, error) // the host's own addresses
 }
@@ -85,6 +99,9 @@ type destinations struct {
 // answer that mixes public and private ones is somebody's try, and dialling the
 // rest would only hide it.
 func (d *destinations) check(name string, addrs []netip.Addr, port uint16) error {
+	if mutate.Off(mutate.Addresses) {
+		return nil
+	}
 	if len(addrs) == 0 {
 		return fmt.Errorf("%s has no address", name)
 	}
@@ -105,7 +122,11 @@ func (d *destinations) checkOne(name string, a netip.Addr, port uint16) error {
 		return refusal{fmt.Sprintf("%s has a zone identifier", what)}
 	}
 	a = a.Unmap()
-	if v := d.network.Connect(name, a, port); v.Action != profiles.Allow {
+	decide := d.network.Connect
+	if d.udp {
+		decide = d.network.Datagram
+	}
+	if v := decide(name, a, port); v.Action != profiles.Allow {
 		if v.Rule != nil {
 			return refusal{fmt.Sprintf("%s is denied: %s", what, v.Reason)}
 		}
@@ -133,7 +154,7 @@ func (d *destinations) checkOne(name string, a netip.Addr, port uint16) error {
 // loopback; one for 10.0.0.0/8 means private addresses.
 func (d *destinations) named(a netip.Addr, port uint16, within netip.Prefix) bool {
 	for _, r := range d.network.Allow {
-		if !slices.Contains(r.Ports, port) {
+		if !slices.Contains(r.Ports, port) || (r.Protocol == profiles.ProtocolUDP) != d.udp {
 			continue
 		}
 		for _, h := range r.Hosts {

@@ -27,6 +27,18 @@ type target struct {
 	port     uint16
 	protocol profiles.Protocol
 	upstream string // host:port that the profile dials instead
+
+	network *profiles.Network // that a person has granted; nil: the dialer's own
+}
+
+// destinations judge where a target's connection goes.
+func (t target) destinations(d *destinations) *destinations {
+	if t.network == nil {
+		return d
+	}
+	granted := *d
+	granted.network = t.network
+	return &granted
 }
 
 func (t target) host() string {
@@ -41,6 +53,7 @@ type dialer struct {
 	net      net.Dialer
 	resolver *net.Resolver
 	dest     destinations
+	udp      destinations
 	proxy    ProxyEnv
 }
 
@@ -48,12 +61,15 @@ func newDialer(n *profiles.Network, p ProxyEnv, isHost func(netip.Addr) (bool, e
 	// Never cgo's resolver: it loads modules of the host's nsswitch into the
 	// process, which is confined too far for them.
 	resolver := &net.Resolver{PreferGo: true}
-	return &dialer{
+	d := &dialer{
 		net:      net.Dialer{KeepAlive: keepAlive, Resolver: resolver},
 		resolver: resolver,
 		dest:     destinations{network: n, specials: specials(), isHost: isHost},
 		proxy:    p,
 	}
+	d.udp = d.dest
+	d.udp.udp = true
+	return d
 }
 
 // dial connects to a target and says what it dialled.
@@ -74,11 +90,40 @@ func (d *dialer) dial(ctx context.Context, t target) (net.Conn, string, error) {
 		c, err := dialProxy(ctx, &d.net, u, net.JoinHostPort(t.host(), fmt.Sprint(t.port)))
 		return c, "proxy " + proxyAddress(u), err
 	}
-	addrs, err := d.resolve(ctx, t)
+	addrs, err := d.resolve(ctx, &d.dest, t)
 	if err != nil {
 		return nil, "", err
 	}
 	return d.dialAny(ctx, addrs, t.port)
+}
+
+// dialUDP makes a socket that exchanges datagrams with a target and nobody else: the
+// kernel drops what comes to a connected socket from any other address (udp(7)). The
+// host's proxies are for TCP and are not asked.
+func (d *dialer) dialUDP(ctx context.Context, t target) (*net.UDPConn, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if t.upstream != "" {
+		c, err := d.net.DialContext(ctx, "udp", t.upstream)
+		if err != nil {
+			return nil, t.upstream, err
+		}
+		return c.(*net.UDPConn), t.upstream, nil
+	}
+	addrs, err := d.resolve(ctx, &d.udp, t)
+	if err != nil {
+		return nil, "", err
+	}
+	var errs []error
+	for _, a := range addrs { // one without a route fails at once; nothing else shows here
+		to := netip.AddrPortFrom(a.Unmap(), t.port).String()
+		c, err := d.net.DialContext(ctx, "udp", to)
+		if err == nil {
+			return c.(*net.UDPConn), to, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, "", errors.Join(errs...)
 }
 
 // proxyFor is the host's proxy for a target. A target by address is checked all
@@ -89,13 +134,13 @@ func (d *dialer) proxyFor(t target) (*url.URL, error) {
 		return nil, err
 	}
 	if t.name == "" {
-		return u, d.dest.check("", []netip.Addr{t.addr}, t.port)
+		return u, t.destinations(&d.dest).check("", []netip.Addr{t.addr}, t.port)
 	}
 	return u, nil
 }
 
 // resolve returns the addresses of a target, all of them checked.
-func (d *dialer) resolve(ctx context.Context, t target) ([]netip.Addr, error) {
+func (d *dialer) resolve(ctx context.Context, dest *destinations, t target) ([]netip.Addr, error) {
 	addrs := []netip.Addr{t.addr}
 	if t.name != "" {
 		var err error
@@ -105,7 +150,7 @@ func (d *dialer) resolve(ctx context.Context, t target) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("resolve %s: %w", t.name, err)
 		}
 	}
-	if err := d.dest.check(t.name, addrs, t.port); err != nil {
+	if err := t.destinations(dest).check(t.name, addrs, t.port); err != nil {
 		return nil, err
 	}
 	return addrs, nil

@@ -17,6 +17,7 @@ import (
 type resolver struct {
 	network *profiles.Network
 	pool    *pool
+	learn   bool // a learning run; see learnt
 }
 
 const (
@@ -127,8 +128,12 @@ func (r *resolver) resolve(q dnsmessage.Question, reply *reply, rec *audit.DNS) 
 		return
 	}
 	v := r.network.Resolve(name)
-	if v.Action != profiles.Allow || v.Rule == nil {
-		refuse(v)
+	if v.Action == profiles.Deny || v.Rule == nil {
+		if r.learn && v.Rule == nil && r.learnt(name, q.Type, reply) {
+			rec.Outcome, rec.Reason = audit.Blocked, v.Reason
+			return
+		}
+		refuse(v) // of an ask, a person is asked once the agent connects
 		return
 	}
 	rec.Rule = v.Rule.Origin.String()
@@ -143,6 +148,21 @@ func (r *resolver) resolve(q dnsmessage.Question, reply *reply, rec *audit.DNS) 
 		return
 	}
 	reply.address(q.Type, v4, v6)
+}
+
+// learnt gives a name that no rule is about an address all the same, so that the agent
+// goes on and connects to a port: the record of that says which. The connection is
+// refused, since no rule allows the name, and nothing goes upstream.
+func (r *resolver) learnt(name string, t dnsmessage.Type, reply *reply) bool {
+	if t != dnsmessage.TypeA && t != dnsmessage.TypeAAAA {
+		return true // NODATA
+	}
+	v4, v6, err := r.pool.assign(name, &profiles.NetRule{Label: "learn"})
+	if err != nil {
+		return false
+	}
+	reply.address(t, v4, v6)
+	return true
 }
 
 // reply is an answer in the making.

@@ -22,7 +22,7 @@ func testResolver() *resolver {
 	return &resolver{network: n, pool: newPool()}
 }
 
-func question(t testing.TB, name string, typ dnsmessage.Type, edns bool) []byte {
+func dnsQuestion(t testing.TB, name string, typ dnsmessage.Type, edns bool) []byte {
 	t.Helper()
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{ID: 77, RecursionDesired: true})
 	b.StartQuestions()
@@ -75,7 +75,7 @@ func TestAnswer(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name+tt.typ.String(), func(t *testing.T) {
-			msg, rec, err := r.answer(question(t, tt.name, tt.typ, true))
+			msg, rec, err := r.answer(dnsQuestion(t, tt.name, tt.typ, true))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func extendedError(m dnsmessage.Message) string {
 }
 
 func TestAnswerWithoutEDNS(t *testing.T) {
-	msg, _, err := testResolver().answer(question(t, "other.example.", dnsmessage.TypeA, false))
+	msg, _, err := testResolver().answer(dnsQuestion(t, "other.example.", dnsmessage.TypeA, false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestAnswerWithoutEDNS(t *testing.T) {
 
 func TestAnswerRefusesWhatIsNoQuestion(t *testing.T) {
 	r := testResolver()
-	q := question(t, "allowed.example.", dnsmessage.TypeA, false)
+	q := dnsQuestion(t, "allowed.example.", dnsmessage.TypeA, false)
 	response := append([]byte(nil), q...)
 	response[2] |= 0x80
 	for name, b := range map[string][]byte{"empty": nil, "cut": q[:14], "response": response} {
@@ -156,7 +156,7 @@ func TestPoolIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	msg, rec, err := r.answer(question(t, "onemore.wild.example.", dnsmessage.TypeA, false))
+	msg, rec, err := r.answer(dnsQuestion(t, "onemore.wild.example.", dnsmessage.TypeA, false))
 	if err != nil || msg == nil || rec.Outcome != audit.Blocked || !strings.Contains(rec.Reason, "too many") {
 		t.Errorf("beyond the bound: %+v %v", rec, err)
 	}
@@ -199,8 +199,8 @@ func TestPoolName(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	f.Add(question(f, "allowed.example.", dnsmessage.TypeA, true))
-	f.Add(question(f, "8.8.8.8.in-addr.arpa.", dnsmessage.TypePTR, false))
+	f.Add(dnsQuestion(f, "allowed.example.", dnsmessage.TypeA, true))
+	f.Add(dnsQuestion(f, "8.8.8.8.in-addr.arpa.", dnsmessage.TypePTR, false))
 	r := testResolver()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		msg, rec, err := r.answer(b)
@@ -220,4 +220,38 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAnswerLearning: in a learning run a name that no rule is about stands for an
+// address, and is refused in the record all the same; a denied one is refused as ever,
+// and the pool is bounded.
+func TestAnswerLearning(t *testing.T) {
+	r := testResolver()
+	r.learn = true
+	for _, tt := range []struct {
+		name    string
+		typ     dnsmessage.Type
+		rcode   string
+		answers int
+		outcome audit.Outcome
+	}{
+		{"other.example.", dnsmessage.TypeA, "NOERROR", 1, audit.Blocked},
+		{"other.example.", dnsmessage.TypeAAAA, "NOERROR", 1, audit.Blocked},
+		{"other.example.", dnsmessage.TypeTXT, "NOERROR", 0, audit.Blocked},
+		{"evil.example.", dnsmessage.TypeA, "NXDOMAIN", 0, audit.Blocked},
+		{"allowed.example.", dnsmessage.TypeA, "NOERROR", 1, audit.Allowed},
+	} {
+		_, rec, err := r.answer(dnsQuestion(t, tt.name, tt.typ, false))
+		if err != nil || rec.RCode != tt.rcode || len(rec.Answers) != tt.answers || rec.Outcome != tt.outcome {
+			t.Errorf("%s %v: %+v %v", tt.name, tt.typ, rec, err)
+		}
+	}
+	for i := range 2 * maxWildcardNames {
+		if _, rec, err := r.answer(dnsQuestion(t, fmt.Sprintf("n%d.example.", i), dnsmessage.TypeA, false)); err != nil || rec.Outcome != audit.Blocked {
+			t.Fatalf("name %d: %+v %v", i, rec, err)
+		}
+	}
+	if n := len(r.pool.names); n > maxWildcardNames+3 {
+		t.Errorf("%d names have an address", n)
+	}
 }

@@ -8,7 +8,9 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,14 +25,21 @@ const (
 	// ExtraFiles; the jail's sockets follow.
 	controlFD = 3
 
+	// errandFD is the errand socket's; see errand_wire.go.
+	errandFD = 4
+
 	// maxConns bounds the connections at once. Each takes two sockets and, once it
 	// has carried much, two pipes.
 	maxConns     = 4096
 	filesPerConn = 6
-	wantedFiles  = maxConns*filesPerConn + 256
+	wantedFiles  = maxConns*filesPerConn + maxFlows + 256
 
-	// gcPercent trades a little CPU for a small process; it lives as long as the run.
+	// gcPercent keeps a process with many connections small. With few its heap has some
+	// 4 MB, and a collection every 2 MB, which is every fifty requests, took half of the
+	// time of a request. The ballast counts as heap and is never touched, so it takes
+	// address space and no memory: there are 18 MB from one collection to the next.
 	gcPercent = 50
+	gcBallast = 32 << 20
 )
 
 // gateway is the process that serves the jail's sockets.
@@ -41,16 +50,23 @@ type gateway struct {
 	dialer   *dialer
 	handlers map[profiles.Protocol]handler
 	reports  func(report)
+	errands  *errander
 
 	front      *front
 	proxy      *httputil.ReverseProxy
 	upstreams  *upstreams
 	vault      *vault
 	quotas     *quotas
+	budgets    *budgets
+	prices     []profiles.Price // the profile's own
+	held       atomic.Int64     // bytes of bodies that wait for a budget
+	faults     *faults
+	pages      *pages
 	conditions map[string]*profiles.Test // by their source
+	costs      map[string]*profiles.Cost // by their source
 
 	ids   atomic.Uint64
-	slots chan struct{}
+	seats *seats
 
 	mu     sync.Mutex
 	open   map[net.Conn]bool
@@ -76,6 +92,8 @@ func GatewayMain() error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	debug.SetGCPercent(gcPercent)
+	ballast := make([]byte, gcBallast)
+	defer runtime.KeepAlive(ballast)
 
 	f := os.NewFile(controlFD, "control")
 	ctl, err := net.FileConn(f)
@@ -84,16 +102,23 @@ func GatewayMain() error {
 		return fmt.Errorf("gateway: control socket: %w", err)
 	}
 	defer ctl.Close()
+	errands, err := takeConn(errandFD)
+	if err != nil {
+		return fmt.Errorf("gateway: errand socket: %w", err)
+	}
+	defer errands.Close()
 	var s start
 	if err := readFrame(ctl, &s, maxStart); err != nil {
 		return fmt.Errorf("gateway: read the start message: %w", err)
 	}
 	var keys *Keys
 	if s.CA != nil {
+		locked := LockMemory() // before there is a copy of anything
 		if keys, err = receiveKeys(ctl); err != nil {
 			return fmt.Errorf("gateway: read the keys: %w", err)
 		}
 		defer keys.Close()
+		keys.all = locked
 		layers = append(layers, keys.layer())
 	}
 	reports := newReporter(ctl)
@@ -101,25 +126,44 @@ func GatewayMain() error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
+	g.errands = newErrander(errands)
 	reports.send(report{Ready: &ready{Layers: layers}})
 	reports.flush() // before the first connection is served
 	if err := g.serve(s); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
 
-	var b [1]byte
-	_, _ = ctl.Read(b[:]) // nothing follows the start message but its end
+	err = g.budgets.questions.serve(ctl) // nothing follows the start message but answers
 	g.close()
 	reports.close()
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	return nil
+}
+
+// takeConn makes a connection of a descriptor that was inherited.
+func takeConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "inherited")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errors.New("it is no Unix socket")
+	}
+	return u, nil
 }
 
 func newGateway(s start, keys *Keys, isHost func(netip.Addr) (bool, error), reports func(report)) (*gateway, error) {
 	g := &gateway{
 		network: s.Network, pool: newPool(), reports: reports,
-		slots: make(chan struct{}, connSlots()), open: map[net.Conn]bool{},
+		seats: newSeats(connSlots()), open: map[net.Conn]bool{},
 	}
-	g.resolver = &resolver{network: &g.network, pool: g.pool}
+	g.resolver = &resolver{network: &g.network, pool: g.pool, learn: s.Learn}
 	g.dialer = newDialer(&g.network, s.Proxy, isHost)
 	g.handlers = handlers()
 
@@ -141,9 +185,20 @@ func newGateway(s start, keys *Keys, isHost func(netip.Addr) (bool, error), repo
 		}
 	}
 	g.quotas, g.upstreams, g.proxy = newQuotas(), newUpstreams(s.UpstreamCAs), newProxy()
+	g.budgets = &budgets{questions: newQuestions(reports), all: s.Budgets}
+	g.faults, g.pages = newFaults(), newPages()
+	g.prices = s.Prices
 	g.front = newFront(l)
+	var err error
+	if g.costs, err = compileCosts(&s); err != nil {
+		return nil, err
+	}
 	g.conditions = map[string]*profiles.Test{}
-	for _, r := range s.Network.Allow {
+	rules := s.Network.Allow
+	if c := s.Network.Ceiling; c != nil {
+		rules = slices.Concat(rules, c.Allow)
+	}
+	for _, r := range rules {
 		for _, q := range r.Requests {
 			if q.When == nil {
 				continue
@@ -164,55 +219,74 @@ func connSlots() int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur >= wantedFiles {
 		return maxConns
 	}
-	return max(8, (int(l.Cur)-64)/filesPerConn)
+	return max(8, (int(l.Cur)-64)*3/4/filesPerConn)
 }
 
 // serve starts to serve every socket that the supervisor passed.
 func (g *gateway) serve(s start) error {
+	datagrams, refuser := map[*net.UDPConn]uint16{}, refuser{}
 	for i, index := range s.Sockets {
 		if index < 0 || index >= len(s.Link.Sockets) {
 			return fmt.Errorf("start message names socket %d of %d", index, len(s.Link.Sockets))
 		}
 		plan := s.Link.Sockets[index]
-		f := os.NewFile(uintptr(controlFD+1+i), plan.Name)
-		err := g.serveSocket(plan, f)
+		f := os.NewFile(uintptr(errandFD+1+i), plan.Name)
+		err := g.serveSocket(plan, f, datagrams, &refuser)
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("socket %s: %w", plan.Name, err)
 		}
 	}
-	return nil
+	rest := errandFD + 1 + len(s.Sockets)
+	if err := g.servePublications(rest); err != nil {
+		return err
+	}
+	if err := g.serveAgent(s.SSHAgent, rest+len(g.network.Publications())); err != nil {
+		return err
+	}
+	return g.serveUDP(datagrams, refuser)
 }
 
-func (g *gateway) serveSocket(plan SocketPlan, f *os.File) error {
-	if plan.Network == "udp4" || plan.Network == "udp6" {
+func (g *gateway) serveSocket(plan SocketPlan, f *os.File, datagrams map[*net.UDPConn]uint16, r *refuser) error {
+	if plan.isUDP() || plan.Kind == SocketICMP {
 		c, err := net.FilePacketConn(f)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case plan.Kind == SocketDatagram:
+			datagrams[c.(*net.UDPConn)] = plan.Port
+		case plan.Kind == SocketDNS:
+			go g.serveDNSPackets(c.(*net.UDPConn))
+		case plan.Addr.Is6():
+			r.v6 = c
+		default:
+			r.v4 = c
 		}
-		go g.serveDNSPackets(c.(*net.UDPConn))
 		return nil
 	}
 	l, err := net.FileListener(f)
 	if err != nil {
 		return err
 	}
+	var classify func(*net.TCPConn) (*conn, bool)
 	serve := g.serveConn
 	switch plan.Kind {
 	case SocketDNS:
-		serve = func(c *net.TCPConn, _ bool) { g.serveDNSConn(c) }
-	case SocketDirect, SocketRedirect:
+		classify = func(c *net.TCPConn) (*conn, bool) { return &conn{TCPConn: c}, true }
+		serve = g.serveDNSConn
+	case SocketDirect, SocketRedirect, SocketHostPort:
+		classify = func(c *net.TCPConn) (*conn, bool) { return g.classify(c, plan.Kind == SocketRedirect) }
 	default:
 		return fmt.Errorf("unknown kind %q", plan.Kind)
 	}
-	go g.accept(l.(*net.TCPListener), func(c *net.TCPConn) { serve(c, plan.Kind == SocketRedirect) })
+	go g.accept(l.(*net.TCPListener), classify, serve)
 	return nil
 }
 
-// accept hands each connection to a goroutine, as long as there are slots.
-func (g *gateway) accept(l *net.TCPListener, serve func(*net.TCPConn)) {
+// accept hands each connection to a goroutine, as long as there are seats.
+func (g *gateway) accept(l *net.TCPListener, classify func(*net.TCPConn) (*conn, bool), serve func(*conn)) {
 	for {
-		c, err := l.AcceptTCP()
+		tcp, err := l.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -220,21 +294,24 @@ func (g *gateway) accept(l *net.TCPListener, serve func(*net.TCPConn)) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		select {
-		case g.slots <- struct{}{}:
-		default:
+		c, ok := classify(tcp)
+		if !ok { // gone already
+			tcp.Close()
+			continue
+		}
+		if c.seat = g.seats.take(c.ruleKey(), func() { reset(tcp) }); c.seat == nil {
 			g.refuseFull(c)
 			continue
 		}
-		if !g.track(c) {
-			<-g.slots
-			c.Close()
+		if !g.track(tcp) {
+			c.seat.leave()
+			tcp.Close()
 			continue
 		}
 		go func() {
 			defer func() {
-				g.forget(c)
-				<-g.slots
+				g.forget(tcp)
+				c.seat.leave()
 				g.conns.Done()
 			}()
 			serve(c)
@@ -242,13 +319,9 @@ func (g *gateway) accept(l *net.TCPListener, serve func(*net.TCPConn)) {
 	}
 }
 
-func (g *gateway) refuseFull(c *net.TCPConn) {
-	a, _ := asked(c, false)
-	g.reports(report{Connect: &audit.Connect{
-		Network: "tcp", Addr: a.Addr().String(), Port: a.Port(), SrcPort: sourcePort(c),
-		Outcome: audit.Blocked, Reason: fmt.Sprintf("there are %d connections already", cap(g.slots)),
-	}})
-	reset(c)
+func (g *gateway) refuseFull(c *conn) {
+	g.report(c, audit.Blocked, fmt.Sprintf("there are too many connections at once already (%d in all, %d of one rule)", g.seats.most, g.seats.share))
+	reset(c.TCPConn)
 }
 
 // track remembers a connection so that close can end it.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/agentjail/agentjail/audit"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -19,6 +21,7 @@ const (
 // less than a goroutine.
 func (g *gateway) serveDNSPackets(c *net.UDPConn) {
 	buf := make([]byte, maxDNSQuery)
+	local := c.LocalAddr().(*net.UDPAddr).AddrPort()
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, net.ErrClosed) {
@@ -27,7 +30,8 @@ func (g *gateway) serveDNSPackets(c *net.UDPConn) {
 		if err != nil { // an ICMP error of an asker that has gone
 			continue
 		}
-		if msg := g.answerDNS(buf[:n]); msg != nil {
+		ends := endpoints{unix.IPPROTO_UDP, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), local}
+		if msg := g.answerDNS(buf[:n], ends); msg != nil {
 			// An asker that has gone needs no answer.
 			_, _ = c.WriteToUDPAddrPort(msg, from)
 		}
@@ -35,7 +39,8 @@ func (g *gateway) serveDNSPackets(c *net.UDPConn) {
 }
 
 // serveDNSConn answers questions over TCP (RFC 7766).
-func (g *gateway) serveDNSConn(c *net.TCPConn) {
+func (g *gateway) serveDNSConn(c *conn) {
+	ends := endpoints{unix.IPPROTO_TCP, remote(c.TCPConn), c.LocalAddr().(*net.TCPAddr).AddrPort()}
 	for {
 		if c.SetDeadline(time.Now().Add(dnsIdleTimeout)) != nil {
 			return
@@ -52,7 +57,7 @@ func (g *gateway) serveDNSConn(c *net.TCPConn) {
 		if _, err := io.ReadFull(c, query); err != nil {
 			return
 		}
-		msg := g.answerDNS(query)
+		msg := g.answerDNS(query, ends)
 		if msg == nil {
 			return
 		}
@@ -62,14 +67,17 @@ func (g *gateway) serveDNSConn(c *net.TCPConn) {
 	}
 }
 
-func (g *gateway) answerDNS(query []byte) []byte {
+// answerDNS answers a question of the program whose socket has these ends. It is named
+// before the answer is sent: most programs close the socket at once.
+func (g *gateway) answerDNS(query []byte, ends endpoints) []byte {
+	who := g.errands.who(g.ids.Add(1), ends.proto, ends.local, ends.peer, true)
 	msg, rec, err := g.resolver.answer(query)
 	if err != nil {
 		g.reports(report{DNS: &audit.DNS{
 			RCode: "none", Outcome: audit.Blocked, Reason: "malformed: " + err.Error(),
-		}})
+		}, Who: who})
 		return nil
 	}
-	g.reports(report{DNS: &rec})
+	g.reports(report{DNS: &rec, Who: who})
 	return msg
 }

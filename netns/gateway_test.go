@@ -35,6 +35,8 @@ type origin struct {
 	addr string
 	pem  []byte
 
+	quiet bool // nothing of the requests is kept
+
 	mu       sync.Mutex
 	requests []seen
 }
@@ -52,7 +54,7 @@ func (o *origin) got() []seen {
 }
 
 // newOrigin serves for some names; what is nil answers with what it got.
-func newOrigin(t *testing.T, h http.HandlerFunc, names ...string) *origin {
+func newOrigin(t testing.TB, h http.HandlerFunc, names ...string) *origin {
 	t.Helper()
 	o := &origin{}
 	ca, caKey := testCA(t)
@@ -90,12 +92,15 @@ func newOrigin(t *testing.T, h http.HandlerFunc, names ...string) *origin {
 }
 
 func (o *origin) note(r *http.Request, body string) {
+	if o.quiet {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.requests = append(o.requests, seen{r.Method, r.Host, r.RequestURI, r.Proto, r.Header.Clone(), body})
 }
 
-func testCA(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {
+func testCA(t testing.TB) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -115,7 +120,7 @@ func testCA(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {
 }
 
 // loadNetwork reads a profile's network and secrets.
-func loadNetwork(t *testing.T, source string) *profiles.Spec {
+func loadNetwork(t testing.TB, source string) *profiles.Spec {
 	t.Helper()
 	s, diags, _ := profiles.Load("/test.hcl", profiles.Options{Home: "/h", Cwd: "/", ReadFile: func(string) ([]byte, error) { return []byte("extends = []\n" + source), nil }})
 	if s == nil {
@@ -132,7 +137,7 @@ type ibox struct {
 }
 
 // newInterceptBox serves a profile; every rule dials the origin.
-func newInterceptBox(t *testing.T, o *origin, source string, values map[string]string) *ibox {
+func newInterceptBox(t *testing.T, o *origin, source string, values map[string]string, change ...func(*Config)) *ibox {
 	t.Helper()
 	needNamespaces(t)
 	spec := loadNetwork(t, source)
@@ -150,13 +155,19 @@ func newInterceptBox(t *testing.T, o *origin, source string, values map[string]s
 	b.ca = cert
 	secrets, keys := []Secret{}, [][]byte{key}
 	for _, s := range spec.Secrets {
-		value := []byte(values[s.Name])
-		holder, err := NewPlaceholder(value)
-		if err != nil {
-			t.Fatal(err)
+		for _, part := range []Part{PartSecret, PartAccessKey, PartSessionToken} {
+			if s.AWS == nil && part != PartSecret {
+				continue
+			}
+			name := strings.TrimSpace(s.Name + " " + string(part))
+			value := []byte(values[name])
+			holder, err := NewPlaceholder(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.holders[name] = holder
+			secrets, keys = append(secrets, Secret{Secret: s, Placeholder: holder, Part: part}), append(keys, value)
 		}
-		b.holders[s.Name] = holder
-		secrets, keys = append(secrets, Secret{s, holder}), append(keys, value)
 	}
 	handed, err := NewKeys(keys...)
 	if err != nil {
@@ -165,6 +176,10 @@ func newInterceptBox(t *testing.T, o *origin, source string, values map[string]s
 	b.box = newBox(t, spec.Network, func(c *Config) {
 		c.UpstreamCAs = map[string][]byte{caPath: o.pem}
 		c.Intercept = &Intercept{CA: cert, Secrets: secrets, Keys: handed}
+		c.Prices = spec.Prices
+		for _, f := range change {
+			f(c)
+		}
 	})
 	return b
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // serveTCP relays an opaque connection.
@@ -76,7 +77,7 @@ func (g *gateway) serveTLS(c *conn) {
 		g.refuse(c, reason)
 		return
 	}
-	if g.network.Access(c.name, c.addr, c.port).Plaintext() {
+	if g.policy(c).Access(c.name, c.addr, c.port).Plaintext() {
 		g.serveIntercepted(c)
 		return
 	}
@@ -120,6 +121,9 @@ func (c *conn) readHello() (hello, error) {
 // else does by default. A connection by address may leave the name away; where it
 // has one, the profile must allow that too.
 func judgeHello(n *profiles.Network, h hello, name, addr string, port uint16) string {
+	if mutate.Off(mutate.SNI) {
+		return ""
+	}
 	if h.ech {
 		return "encrypted client hello (ECH) hides the host's name; turn it off in the client"
 	}

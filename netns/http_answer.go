@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,6 +56,7 @@ func (a *ask) failed(request *http.Request, err error) {
 	x, r := a.x, refusal{}
 	a.rec.Outcome = audit.Failed
 	var placed errPlaceholder
+	var cost errCost
 	x.mu.Lock()
 	broken := x.broken
 	x.mu.Unlock()
@@ -69,7 +72,9 @@ func (a *ask) failed(request *http.Request, err error) {
 	case errors.As(err, &r):
 		x.dialled("", err)
 		a.deny(request, http.StatusForbidden, r.reason)
-	case errors.Is(err, errCoding):
+	case errors.As(err, &cost):
+		a.deny(request, http.StatusBadGateway, cost.Error())
+	case errors.Is(err, errCoding), errors.As(err, new(unsanitized)):
 		a.deny(request, http.StatusBadGateway, err.Error())
 	default:
 		reason := replaceText(upstreamError(x.host, err), a.x.forms)
@@ -95,41 +100,27 @@ func (a *ask) unread(r *http.Request, err error) {
 // answered looks at an answer's head before the agent sees it.
 func (a *ask) answered(res *http.Response) error {
 	res.Header.Del("Alt-Svc") // another port or QUIC, neither of which is there
-	if err := mask(res, a.x.forms); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+	if a.model != nil {
+		a.model.answers(res.StatusCode)
+	}
+	if a.x.access.Sanitizes() {
+		// Before the masking: what is taken out may stand in the middle of a secret.
+		if err := a.sanitize(res.Request.Context(), res); err != nil {
+			return err
+		}
+	}
+	err := mask(res, a.x.forms, wholeAnswers(a.x.bound))
+	if err == nil {
+		err = a.settle(res)
+	}
+	if err == nil && a.model != nil {
+		err = a.model.watch(res)
+	}
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		a.truncate(res)
 		return err
 	}
-	body, ok := res.Body.(io.ReadWriteCloser)
-	if !ok || a.x.wire == nil {
-		return errors.New("the host switched protocols without being asked to")
-	}
-	a.w.status, a.w.first = res.StatusCode, time.Since(a.began)
-	res.Body = &upgradedConn{body, a}
-	a.x.wire.upgraded()
-	return nil
-}
-
-// upgradedConn counts what goes over a connection that is no HTTP any more.
-type upgradedConn struct {
-	io.ReadWriteCloser
-	a *ask
-}
-
-func (c *upgradedConn) Read(p []byte) (int, error) {
-	n, err := c.ReadWriteCloser.Read(p)
-	if cerr := c.a.use(c.a.down, n); cerr != nil {
-		return 0, cerr
-	}
-	c.a.received.Add(int64(n))
-	return n, err
-}
-
-func (c *upgradedConn) Write(p []byte) (int, error) {
-	if err := c.a.use(c.a.up, len(p)); err != nil {
-		return 0, err
-	}
-	n, err := c.ReadWriteCloser.Write(p)
-	c.a.sent.Add(int64(n))
-	return n, err
+	return a.upgraded(res)
 }
 
 // use takes bytes of a cap; an error says that it is used up.
@@ -177,6 +168,10 @@ func (w *answerWriter) WriteHeader(status int) {
 	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status, w.first = status, time.Since(w.ask.began)
+		w.Header().Del(budgetHeader) // the host's word on it is none
+		for _, name := range slices.Sorted(maps.Keys(w.ask.budgets)) {
+			w.Header().Add(budgetHeader, w.ask.budgets[name])
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

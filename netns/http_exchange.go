@@ -17,6 +17,7 @@ import (
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // ask is one request on its way.
@@ -24,14 +25,22 @@ type ask struct {
 	x     *exchange
 	path  string // canonical
 	match profiles.RequestMatch
+	under profiles.RequestMatch // the ceiling's, which lets it too; zero where it says nothing
 	rec   audit.HTTP
 	began time.Time
 	w     *answerWriter
 
 	sent, received atomic.Int64 // bytes of the bodies
 	up, down       *byteCap
+	model          *modelCall // nil where no model is called
+	body           judgedBody
+	spend          spending
+	budgets        map[string]string       // what the answer says of each that was charged
 	full           atomic.Pointer[byteCap] // that ended the request
 	placed         atomic.Bool             // a placeholder was in the wrong place
+	signing        *signing                // nil: it has no AWS signature
+	socket         atomic.Pointer[string]  // why the WebSocket was ended
+	cut            *profiles.Fault         // that ends the answer in its middle
 }
 
 type askKey struct{}
@@ -41,7 +50,11 @@ type askKey struct{}
 func newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			return askOf(r.Context()).x.up.transport.RoundTrip(r)
+			a := askOf(r.Context())
+			if a.signing != nil && a.signing.err != nil {
+				return nil, a.signing.err
+			}
+			return a.x.up.transport.RoundTrip(r)
 		}),
 		FlushInterval:  -1, // events and chunks as they come
 		BufferPool:     copyBuffers{},
@@ -86,11 +99,21 @@ func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	if !a.allowed(r, path) {
 		return
 	}
-	if err := x.g.vault.watch(r, func(secret string) { a.misplaced(r, secret, "the body") }); err != nil {
+	if err := x.g.vault.watch(r, a.misplaced); err != nil {
 		a.unread(r, err)
 		return
 	}
+	if !a.prepareSigning(r) || a.fault(r) {
+		return
+	}
+	if !a.reserve(r) {
+		return
+	}
+	defer a.spent()
 	upgrade(r)
+	if !a.callsModel(r) {
+		return
+	}
 	ctx := x.traced(context.WithValue(r.Context(), askKey{}, a))
 	x.g.proxy.ServeHTTP(a.w, r.WithContext(ctx))
 }
@@ -109,37 +132,51 @@ func (a *ask) allowed(r *http.Request, raw string) bool {
 		return a.deny(r, http.StatusForbidden, reason)
 	}
 	if name, where := x.g.vault.misplaced(r, a.x.bound); name != "" {
-		a.misplaced(r, name, where)
+		a.misplaced(name, where)
 		return a.deny(r, http.StatusForbidden, fmt.Sprintf("the placeholder of the secret %q may not be in %s", name, where))
+	}
+	if mutate.Off(mutate.Requests) {
+		return true
 	}
 	path, err := profiles.CanonicalPath(raw)
 	if err != nil {
 		return a.deny(r, http.StatusForbidden, "the request's path can be read in two ways: "+err.Error())
 	}
 	a.path, a.rec.Path = path, validText(path)
-	matches, denied := x.access.Request(r.Method, path)
-	if denied != "" {
-		return a.deny(r, http.StatusForbidden, denied)
-	}
-	if matches[0].Request != nil {
-		if what := overrides(r); what != "" {
-			return a.deny(r, http.StatusForbidden, what+" would make another request of this one")
+	for i, layer := range x.access.Layers() {
+		matches, denied := layer.Request(r.Method, path)
+		if i > 0 {
+			a.rec.Rule = layer.Rules[0].Origin.String()
 		}
+		if denied != "" {
+			return a.deny(r, http.StatusForbidden, denied)
+		}
+		if matches[0].Request != nil {
+			if what := overrides(r); what != "" {
+				return a.deny(r, http.StatusForbidden, what+" would make another request of this one")
+			}
+		}
+		m, reason := a.choose(r, matches)
+		if reason != "" {
+			return a.deny(r, http.StatusForbidden, reason)
+		}
+		a.take(m, i > 0)
 	}
-	if reason := a.choose(r, matches); reason != "" {
+	if reason := a.price(r); reason != "" {
+		return a.deny(r, http.StatusForbidden, reason)
+	}
+	if reason, ok := a.permitted(r.Context()); !ok {
 		return a.deny(r, http.StatusForbidden, reason)
 	}
 	return a.withinQuotas(r)
 }
 
 // choose takes the first rule whose condition holds.
-func (a *ask) choose(r *http.Request, matches []profiles.RequestMatch) (reason string) {
-	var body judgedBody
+func (a *ask) choose(r *http.Request, matches []profiles.RequestMatch) (match profiles.RequestMatch, reason string) {
 	for _, m := range matches {
 		q := m.Request
 		if q == nil || q.When == nil {
-			a.take(m)
-			return ""
+			return m, ""
 		}
 		a.rec.Rule = q.Origin.String()
 		test := a.x.g.conditions[q.When.Source]
@@ -148,16 +185,15 @@ func (a *ask) choose(r *http.Request, matches []profiles.RequestMatch) (reason s
 			continue
 		}
 		if q.When.Body {
-			body.load(r)
-			if body.err != nil {
-				reason = body.err.Error()
+			a.body.load(r)
+			if a.body.err != nil {
+				reason = a.body.err.Error()
 				continue
 			}
 		}
-		holds, err := test.Holds(facts(r, a.x.host, a.path, body.value))
+		holds, err := test.Holds(facts(r, a.x.host, a.path, a.body.value))
 		if holds {
-			a.take(m)
-			return ""
+			return m, ""
 		}
 		reason = "the rule's condition does not hold: " + oneLine(q.When.Source)
 		if q.Reason != "" {
@@ -167,18 +203,24 @@ func (a *ask) choose(r *http.Request, matches []profiles.RequestMatch) (reason s
 			reason += ": " + oneLine(err.Error())
 		}
 	}
-	return reason
+	return profiles.RequestMatch{}, reason
 }
 
-func (a *ask) take(m profiles.RequestMatch) {
-	a.match = m
-	a.rec.Rule = m.Origin().String()
-	a.up, a.down = a.x.g.quotas.cap("upload", m.Rule, a.x.host), a.x.g.quotas.cap("download", m.Rule, a.x.host)
+// take keeps a rule that lets the request; ceiling says whose it is.
+func (a *ask) take(m profiles.RequestMatch, ceiling bool) {
+	if ceiling {
+		a.under = m
+	} else {
+		a.match = m
+	}
+	a.rec.Rule = a.match.Origin().String()
+	q := a.x.g.quotas
+	a.up, a.down = bothCaps(a.up, q.cap("upload", m.Rule, a.x.host)), bothCaps(a.down, q.cap("download", m.Rule, a.x.host))
 }
 
 // withinQuotas takes what the request uses of its rule's quotas.
 func (a *ask) withinQuotas(r *http.Request) bool {
-	v := a.x.g.quotas.take(claims(a.match, a.x.host))
+	v := a.x.g.quotas.take(append(claims(a.match, a.x.host), claims(a.under, a.x.host)...))
 	if v.quota != nil {
 		a.rec.Rule = v.quota.Origin.String()
 		if v.first {
@@ -211,22 +253,27 @@ func (a *ask) withinQuotas(r *http.Request) bool {
 }
 
 func (a *ask) capped(r *http.Request, c *byteCap) bool {
-	a.rec.Rule = c.rule.String()
+	a.rec.Rule = c.blame().rule.String()
 	a.x.g.capHit(c, a.x.host)
 	return a.deny(r, http.StatusTooManyRequests, capReason(c, a.x.host))
 }
 
 func capReason(c *byteCap, host string) string {
+	c = c.blame()
 	return fmt.Sprintf("the %s limit of %s for %s is used up for this run, and asking again does not help", c.what, profiles.FormatSize(c.most), host)
 }
 
 // misplaced reports a placeholder in the wrong place.
-func (a *ask) misplaced(r *http.Request, name, where string) {
+func (a *ask) misplaced(name, where string) {
 	a.placed.Store(true)
+	a.misplacedIn(name, where, "the request was refused")
+}
+
+func (a *ask) misplacedIn(name, where, then string) {
 	a.x.g.reports(report{Finding: &audit.Finding{
 		Title:    "placeholder credential sent to the wrong place",
-		Detail:   fmt.Sprintf("the placeholder of the secret %q was in %s of %s %s://%s; it was not replaced, and the request was refused", name, validText(where), validText(r.Method), a.x.scheme, a.x.authority()),
-		Severity: "high", Outcome: audit.Blocked, Rule: a.rec.Rule,
+		Detail:   fmt.Sprintf("the placeholder of the secret %q was in %s of %s %s://%s; it was not replaced, and %s", name, validText(where), a.rec.Method, a.x.scheme, a.x.authority(), then),
+		Severity: "high", Outcome: audit.Blocked, Rule: a.rec.Rule, Event: "escape",
 	}})
 }
 
@@ -235,15 +282,27 @@ func (a *ask) rewrite(p *httputil.ProxyRequest) {
 	in, out := p.In, p.Out
 	out.URL = &url.URL{Scheme: a.x.scheme, Host: a.x.authority(), Path: in.URL.Path,
 		RawPath: in.URL.RawPath, RawQuery: in.URL.RawQuery, ForceQuery: in.URL.ForceQuery}
-	out.Host = hostHeader(a.x)
+	if !mutate.Off(mutate.Respelling) {
+		out.Host = hostHeader(a.x)
+	}
 	out.Header.Del("Host") // of HTTP/2, beside :authority
 	if _, ok := in.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // none is added
 	}
-	if len(a.x.bound) > 0 {
-		askReadable(out)
+	if len(a.x.bound) > 0 || a.x.access.Sanitizes() || a.model != nil || a.spend.looks {
+		askReadable(out, a.x.access.Sanitizes() || a.model != nil || a.spend.looks || wholeAnswers(a.x.bound))
 	}
+	if len(a.x.g.vault.secrets) > 0 {
+		// permessage-deflate, RFC 7692: a server does without what is not offered.
+		out.Header.Del("Sec-Websocket-Extensions")
+	}
+	// What stands behind the body was judged by no rule, and some servers take it for
+	// headers (RFC 9110 section 6.5.1).
+	out.Trailer = nil
 	a.rec.Secrets = put(out, a.x.bound)
+	if a.signing != nil { // last: what is signed is what is sent
+		a.signAgain(out)
+	}
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Body = &sentBody{out.Body, a}
 	}
@@ -267,10 +326,16 @@ func (a *ask) record() {
 	a.rec.BytesOut, a.rec.BytesIn = a.sent.Load(), a.received.Load()
 	a.rec.Status, a.rec.Latency = a.w.status, a.w.first
 	if full := a.full.Load(); full != nil && a.rec.Outcome == audit.Allowed {
-		a.rec.Outcome, a.rec.Reason, a.rec.Rule = audit.Blocked, capReason(full, a.x.host), full.rule.String()
+		a.rec.Outcome, a.rec.Reason, a.rec.Rule = audit.Blocked, capReason(full, a.x.host), full.blame().rule.String()
 	}
 	if a.placed.Load() && a.rec.Outcome == audit.Allowed {
 		a.rec.Outcome, a.rec.Reason = audit.Blocked, "a placeholder was in the request's body, behind what was sent already"
 	}
+	if why := a.socket.Load(); why != nil {
+		a.rec.Outcome, a.rec.Reason = audit.Blocked, *why
+	}
 	a.x.g.reports(report{HTTP: &a.rec})
+	if a.model != nil {
+		a.model.finish()
+	}
 }

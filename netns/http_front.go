@@ -15,6 +15,7 @@ import (
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 const (
@@ -188,7 +189,7 @@ type exchange struct {
 }
 
 func newExchange(g *gateway, c *conn, scheme string) *exchange {
-	x := &exchange{g: g, c: c, scheme: scheme, host: c.target().host(), access: g.network.Access(c.name, c.addr, c.port)}
+	x := &exchange{g: g, c: c, scheme: scheme, host: c.target().host(), access: g.policy(c).Access(c.name, c.addr, c.port)}
 	x.bound = g.vault.bound(x.access.Secrets())
 	x.forms = forms(x.bound)
 	x.up = g.upstreams.get(g, x)
@@ -197,6 +198,9 @@ func newExchange(g *gateway, c *conn, scheme string) *exchange {
 
 // strict puts the check of HTTP/1 over a connection.
 func (x *exchange) strict(c net.Conn) net.Conn {
+	if mutate.Off(mutate.Framing) {
+		return c
+	}
 	x.wire = newStrictConn(c, func(why error) { x.malformed(c, why) })
 	return x.wire
 }
@@ -221,8 +225,13 @@ func (x *exchange) malformed(c net.Conn, why error) {
 // enter and leave count the requests that are being answered.
 func (x *exchange) enter(n int) {
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.busy += n
-	x.mu.Unlock()
+	if x.busy > 0 {
+		x.c.seat.serve()
+	} else {
+		x.c.seat.wait()
+	}
 }
 
 // over records the connection's end.

@@ -11,12 +11,16 @@ import (
 	"strings"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // judgeRequest says why a request is refused whatever the rules say, or nothing.
 // net/http and strictConn have refused before what can't be read in one way; this is
 // about whom the request is for.
 func judgeRequest(r *http.Request, name string, addr netip.Addr, port uint16, scheme string) string {
+	if mutate.Off(mutate.Host) {
+		return ""
+	}
 	switch {
 	case r.Method == http.MethodConnect:
 		return "CONNECT would open a connection to another host"

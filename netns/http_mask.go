@@ -10,6 +10,8 @@ import (
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // maxZstdWindow is what RFC 9659 section 3 allows for zstd as a content coding.
@@ -24,13 +26,13 @@ func forms(bound []*credential) (list []needle) {
 }
 
 // askReadable makes the request's answer one that can be looked through: coded only
-// as it can be decoded here, and whole, since a part of it could have a part of a
-// secret in it.
-func askReadable(out *http.Request) {
-	out.Header.Del("Range")
-	out.Header.Del("If-Range")
-	// permessage-deflate, RFC 7692: a server does without what is not offered.
-	out.Header.Del("Sec-Websocket-Extensions")
+// as it can be decoded here, and where that is wanted whole, since a part of it could
+// have a part of a secret in it.
+func askReadable(out *http.Request, whole bool) {
+	if whole {
+		out.Header.Del("Range")
+		out.Header.Del("If-Range")
+	}
 	values := out.Header.Values("Accept-Encoding")
 	if len(values) == 0 {
 		return
@@ -52,23 +54,18 @@ func askReadable(out *http.Request) {
 var errCoding = errors.New("the answer is coded in a way that can't be looked into, and the host has a secret")
 
 // mask takes the secrets out of an answer.
-func mask(res *http.Response, list []needle) error {
-	if len(list) == 0 {
+func mask(res *http.Response, list []needle, whole bool) error {
+	if len(list) == 0 || mutate.Off(mutate.Masking) {
 		return nil
 	}
 	maskHeader(res.Header, list)
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		body, ok := res.Body.(io.ReadWriteCloser)
-		if !ok {
-			return errors.New("the host switched protocols without a connection")
-		}
-		res.Body = maskedConn{newReplacer(body, list), body}
-		return nil
+		return nil // frames are looked through by upgradedConn
 	}
 	if res.Body == nil || res.Body == http.NoBody || res.Request.Method == http.MethodHead {
 		return nil
 	}
-	if res.StatusCode == http.StatusPartialContent {
+	if res.StatusCode == http.StatusPartialContent && whole {
 		return errCoding // nobody asked for a part
 	}
 	body, err := decoded(res)
@@ -79,13 +76,6 @@ func mask(res *http.Response, list []needle) error {
 	r.ended = func() { maskHeader(res.Trailer, list) }
 	res.Body = r
 	return nil
-}
-
-// maskedConn is a connection that was upgraded: what comes from the host is looked
-// through, as far as its frames are not compressed.
-type maskedConn struct {
-	*replacer
-	io.Writer
 }
 
 func maskHeader(h http.Header, list []needle) {
@@ -120,11 +110,17 @@ func decoded(res *http.Response) (io.ReadCloser, error) {
 	default:
 		return nil, fmt.Errorf("%w (%s)", errCoding, clip(coding))
 	}
-	for _, name := range []string{"Content-Encoding", "Content-Length", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"} {
+	for _, name := range bodyHeaders() {
 		res.Header.Del(name)
 	}
+	res.Header.Del("Content-Length")
 	res.ContentLength, res.Uncompressed = -1, true
 	return body, nil
+}
+
+// bodyHeaders are about the bytes of a body, and wrong once these are others.
+func bodyHeaders() []string {
+	return []string{"Content-Encoding", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"}
 }
 
 // decoder opens its reader at the first read: the beginning of a stream may be long in

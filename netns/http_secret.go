@@ -1,14 +1,14 @@
 package netns
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // vault has the secrets of a run and says where each may go.
@@ -45,7 +45,7 @@ func newVault(secrets []Secret, values [][]byte) (*vault, error) {
 // bound are the secrets that may go to a host.
 func (v *vault) bound(names []string) (list []*credential) {
 	for i := range v.secrets {
-		if slices.Contains(names, v.secrets[i].Name) {
+		if slices.Contains(names, v.secrets[i].Name) || mutate.Off(mutate.Binding) {
 			list = append(list, &v.secrets[i])
 		}
 	}
@@ -57,6 +57,9 @@ func (v *vault) bound(names []string) (list []*credential) {
 // which secret and where; "" where all is well. Bodies are looked at as they pass.
 func (v *vault) misplaced(r *http.Request, bound []*credential) (name, where string) {
 	for i := range v.secrets {
+		if mutate.Off(mutate.Binding) {
+			break
+		}
 		s := &v.secrets[i]
 		if where := s.misplaced(r, slices.Contains(bound, s)); where != "" {
 			return s.Name, where
@@ -77,8 +80,8 @@ func (s *credential) misplaced(r *http.Request, bound bool) string {
 		}
 	}
 	for name, values := range r.Header {
-		own := bound && s.Header == asciiLower(name)
 		for _, value := range values {
+			own := bound && s.ownsHeader(asciiLower(name), value)
 			if strings.Contains(value, p) && !own || strings.Contains(name, p) {
 				return "the header " + clip(name)
 			}
@@ -98,7 +101,7 @@ func (s *credential) inQuery(pair string) (has, own bool) {
 	k, kerr := url.QueryUnescape(key)
 	val, verr := url.QueryUnescape(value)
 	has = strings.Contains(pair, s.Placeholder) || kerr == nil && strings.Contains(k, s.Placeholder) || verr == nil && strings.Contains(val, s.Placeholder)
-	return has, has && kerr == nil && verr == nil && s.Query != "" && k == s.Query && val == s.Placeholder
+	return has, has && kerr == nil && verr == nil && s.ownsParameter(k, val)
 }
 
 // basicAuth reads the credentials of RFC 7617 out of a header.
@@ -148,6 +151,11 @@ func (s *credential) putHeader(out *http.Request) bool {
 		return true
 	}
 	in := false
+	for other := range out.Header {
+		if mutate.Off(mutate.Binding) && strings.Contains(out.Header.Get(other), s.Placeholder) {
+			name = other
+		}
+	}
 	values := slices.Clone(out.Header[name])
 	for i, v := range values {
 		if strings.Contains(v, s.Placeholder) {
@@ -210,40 +218,6 @@ func (s *credential) putBasic(out *http.Request) bool {
 		return true
 	}
 	return false
-}
-
-// errPlaceholder ends a request whose body has a placeholder in it.
-type errPlaceholder struct{ secret string }
-
-func (e errPlaceholder) Error() string {
-	return fmt.Sprintf("the placeholder of the secret %q is in the request's body", e.secret)
-}
-
-// maxScanned is the size up to which a body is looked through before anything of it
-// is sent. A longer one, and one whose length is not known, is looked through as it
-// passes: the host then gets what is before the placeholder, and never the whole of it.
-const maxScanned = 64 << 10
-
-// watch looks for placeholders in a request's body. found is called for the first.
-func (v *vault) watch(r *http.Request, found func(secret string)) error {
-	if len(v.secrets) == 0 || r.Body == nil || r.Body == http.NoBody {
-		return nil
-	}
-	body := newReplacer(r.Body, v.placeholders)
-	body.found = func(i int) error {
-		found(v.owners[i])
-		return errPlaceholder{v.owners[i]}
-	}
-	if r.ContentLength < 0 || r.ContentLength > maxScanned {
-		r.Body = body
-		return nil
-	}
-	data, err := io.ReadAll(body)
-	if err != nil {
-		return err
-	}
-	r.Body = &readBody{Reader: bytes.NewReader(data), Closer: body}
-	return nil
 }
 
 // maxText keeps a report well below maxReport.

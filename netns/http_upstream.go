@@ -151,6 +151,7 @@ func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, 
 func (x *exchange) traced(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(i httptrace.GotConnInfo) {
+			askOf(ctx).spend.sent.Store(true)
 			c := i.Conn
 			if t, ok := c.(*tls.Conn); ok {
 				c = t.NetConn()

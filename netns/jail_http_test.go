@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,11 +29,17 @@ type fetchArg struct {
 	URL, Method string
 	Header      map[string][]string
 	Body        string
-	Size        int // of a body of that many bytes, in place of Body
+	Bytes       []byte // in place of Body, where that is no text
+	Size        int    // of a body of that many bytes, in place of Body
+	Discard     bool   // the answer's body is only counted
 	H1          bool
 	CA          []byte // DER
 	Count       int
+	Chunked     bool // the body's length is not said
+	Follow      bool // redirects
 	Host        string
+	Raw         []byte              // behind an upgrade
+	Trailer     map[string][]string // of the request
 }
 
 type fetched struct {
@@ -51,7 +58,13 @@ func (a fetchArg) client() *http.Client {
 		pool.AddCert(c)
 	}
 	t := &http.Transport{DialContext: jailDialer().DialContext, TLSClientConfig: &tls.Config{RootCAs: pool}, DisableCompression: true, ForceAttemptHTTP2: !a.H1, ExpectContinueTimeout: 10 * time.Second}
-	return &http.Client{Transport: t, Timeout: 60 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t, Timeout: 5 * time.Minute, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if !a.Follow || len(via) > 3 {
+			return http.ErrUseLastResponse
+		}
+		r.Header = via[0].Header.Clone() // a careless client takes its headers along
+		return nil
+	}}
 }
 
 func (a fetchArg) request(body io.Reader) (*http.Request, error) {
@@ -64,6 +77,10 @@ func (a fetchArg) request(body io.Reader) (*http.Request, error) {
 	}
 	for k, v := range a.Header {
 		r.Header[k] = v
+	}
+	r.Trailer = a.Trailer
+	if a.Chunked {
+		r.ContentLength = -1
 	}
 	return r, nil
 }
@@ -85,6 +102,9 @@ func jailFetch(arg string) string {
 
 func fetch(c *http.Client, a fetchArg) (out fetched) {
 	body := io.Reader(strings.NewReader(a.Body))
+	if a.Bytes != nil {
+		body = bytes.NewReader(a.Bytes)
+	}
 	if a.Size > 0 {
 		body = io.LimitReader(zeros{}, int64(a.Size))
 	}
@@ -97,6 +117,14 @@ func fetch(c *http.Client, a fetchArg) (out fetched) {
 		return fetched{Err: err.Error()}
 	}
 	defer resp.Body.Close()
+	if a.Discard {
+		n, err := io.Copy(io.Discard, resp.Body)
+		out = fetched{Status: resp.StatusCode, Proto: resp.Proto, Length: int(n)}
+		if err != nil {
+			out.Err = err.Error()
+		}
+		return out
+	}
 	b, err := io.ReadAll(resp.Body)
 	out = fetched{Status: resp.StatusCode, Proto: resp.Proto, Header: resp.Header, Length: len(b), Trail: resp.Trailer}
 	if len(b) < 1<<20 {
@@ -143,7 +171,7 @@ func jailStream(arg string) string {
 	}
 	c := a.client()
 	defer c.CloseIdleConnections()
-	r, err := a.request(nil)
+	r, err := a.request(strings.NewReader(a.Body))
 	if err != nil {
 		return err.Error()
 	}
@@ -265,11 +293,11 @@ func jailWebSocket(arg string) string {
 	if !bytes.HasPrefix(b[:n], []byte("HTTP/1.1 101")) {
 		return string(b[:n])
 	}
-	io.WriteString(t, "frame\n\x00\x81bare\n")
+	t.Write(a.Raw)
 	rest, err := io.ReadAll(t)
-	if err != nil {
+	if err != nil && len(rest) == 0 {
 		return short(err)
 	}
 	_, after, _ := bytes.Cut(b[:n], []byte("\r\n\r\n"))
-	return "ok " + string(after) + string(rest)
+	return "ok " + strconv.Quote(string(after)+string(rest)) // what is no UTF-8 would not come through
 }

@@ -28,6 +28,11 @@ var jailFuncs = map[string]func(string) string{
 	"tls":       jailTLS,
 	"http":      jailHTTP,
 	"udp":       jailUDP,
+	"udpbig":    jailUDPBig,
+	"knock":     jailKnock,
+	"udpbind":   jailUDPBind,
+	"udpquiet":  jailUDPQuiet,
+	"udpmany":   jailUDPMany,
 	"own":       jailOwn,
 	"many":      jailMany,
 	"bulk":      jailBulk,
@@ -411,4 +416,15 @@ func jailUpgrade(to string) string {
 		return short(err)
 	}
 	return "ok " + string(b)
+}
+
+// jailKnock sends a datagram and waits for nothing.
+func jailKnock(to string) string {
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return short(err)
+	}
+	defer c.Close()
+	_, err = c.Write([]byte("knock"))
+	return short(err)
 }

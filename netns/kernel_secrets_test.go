@@ -291,7 +291,7 @@ func TestKernelKeysForgotten(t *testing.T) {
 	}
 	b.box = newBox(t, spec.Network, func(c *Config) {
 		c.UpstreamCAs = map[string][]byte{caPath: o.pem}
-		c.Intercept = &Intercept{CA: cert, Secrets: []Secret{{spec.Secrets[0], holder}}, Keys: keys}
+		c.Intercept = &Intercept{CA: cert, Secrets: []Secret{{Secret: spec.Secrets[0], Placeholder: holder}}, Keys: keys}
 	})
 	b.wantFetch(fetchArg{URL: "https://api.example/", Header: map[string][]string{"X-Api-Key": {holder}}}, 200, "GET")
 	keys.mu.Lock()

@@ -1,10 +1,12 @@
 package netns
 
 import (
+	"bytes"
 	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,9 +60,9 @@ func TestKernelStreams(t *testing.T) {
 			}
 			defer c.Close()
 			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Ext: %s\r\n\r\n", r.Header.Get("Upgrade"), r.Header.Get("Sec-Websocket-Extensions"))
-			line := make([]byte, len("frame\n\x00\x81bare\n"))
-			io.ReadFull(rw, line)
-			fmt.Fprintf(c, "socket %q", line)
+			got := make([]byte, len(socketFrame()))
+			io.ReadFull(rw, got)
+			c.Write(frame(finText, fmt.Sprint("the same: ", bytes.Equal(got, socketFrame())), ""))
 		case "/upload":
 			n, err := io.Copy(io.Discard, r.Body)
 			fmt.Fprintf(w, "%d %v", n, err)
@@ -92,9 +94,9 @@ func TestKernelStreams(t *testing.T) {
 			t.Errorf("gRPC to %s: %q", host, got)
 		}
 		upgrade := func(to string) string {
-			return b.do("websocket", fetchArg{Host: host + ":443", Body: "GET /socket HTTP/1.1\r\nHost: " + host + "\r\nConnection: Upgrade\r\nUpgrade: " + to + "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"})
+			return b.do("websocket", fetchArg{Host: host + ":443", Body: "GET /socket HTTP/1.1\r\nHost: " + host + "\r\nConnection: Upgrade\r\nUpgrade: " + to + "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", Raw: socketFrame()})
 		}
-		if got := upgrade("websocket"); got != `ok socket "frame\n\x00\x81bare\n"` {
+		if got := upgrade("websocket"); got != "ok "+strconv.Quote(string(frame(finText, "the same: true", ""))) {
 			t.Errorf("WebSocket to %s: %q", host, got)
 		}
 		if got := upgrade("h2c"); !strings.HasPrefix(got, "HTTP/1.1 200") {
@@ -109,9 +111,12 @@ func TestKernelStreams(t *testing.T) {
 	b.wantHTTP("the stream", func(h audit.HTTP) bool { return h.Path == "/events" && h.BytesIn == 25 && h.Latency < h.Duration })
 	b.wantHTTP("the upload", func(h audit.HTTP) bool { return h.Path == "/upload" && h.BytesOut == 20_000_000 })
 	b.wantHTTP("the socket", func(h audit.HTTP) bool {
-		return h.Path == "/socket" && h.Status == 101 && h.BytesOut == 13 && h.BytesIn > 13
+		return h.Path == "/socket" && h.Status == 101 && h.BytesOut == int64(len(socketFrame())) && h.BytesIn == 16
 	})
 }
+
+// socketFrame is what the program in the jail sends over a WebSocket.
+func socketFrame() []byte { return frame(finText, "frame\n\x00\x81bare\n", "abcd") }
 
 func TestKernelQuotas(t *testing.T) {
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {

@@ -29,6 +29,7 @@ type Keys struct {
 	mem    []byte
 	used   int
 	locked bool
+	all    bool // the rest of the process's memory is locked too
 }
 
 // NewKeys takes values over and overwrites the caller's.
@@ -85,10 +86,14 @@ func (k *Keys) values() ([][]byte, error) {
 
 // layer says how well the gateway's memory keeps them.
 func (k *Keys) layer() audit.Layer {
-	l := audit.Layer{Name: "gateway secrets", State: "enforced", Detail: "in memory of their own, locked, not in core files; copies of a request's own are in the process's memory while it lasts",
-		Probe: "mlock and madvise answered"}
-	if !k.locked {
-		l.State, l.Detail = "degraded", "in memory of their own, not in core files; they may be swapped out: the limit of locked memory (RLIMIT_MEMLOCK) is too low"
+	l := audit.Layer{Name: "gateway secrets", State: "enforced", Detail: "in memory of their own, not in core files; all of the process's memory is locked",
+		Probe: "mlockall, mlock and madvise answered"}
+	const hint = "the limit of locked memory (RLIMIT_MEMLOCK, ulimit -l) is not unlimited"
+	switch {
+	case !k.locked:
+		l.State, l.Detail = "degraded", "in memory of their own, not in core files; they may be swapped out: "+hint
+	case !k.all:
+		l.State, l.Detail = "degraded", "in memory of their own, locked, not in core files; the copies that requests make of them are on the process's heap, and may be swapped out while a request lasts and until its memory is used again: "+hint
 	}
 	return l
 }

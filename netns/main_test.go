@@ -25,9 +25,12 @@ func TestMain(m *testing.M) {
 		var err error
 		switch os.Args[1] {
 		case GatewayArg:
-			if len(os.Args) > 2 && os.Args[2] == "attack" {
+			switch {
+			case len(os.Args) > 2 && os.Args[2] == "attack":
 				err = attackMain()
-			} else {
+			case len(os.Args) > 3 && os.Args[2] == "hostile":
+				err = hostileMain(os.Args[3])
+			default:
 				err = GatewayMain()
 			}
 		case jailArg:

@@ -31,8 +31,8 @@ const (
 
 // parseNFLog reads one datagram of the NFLOG socket, which holds netlink messages
 // that hold packets of the agent's making. What it doesn't know it leaves out.
-func parseNFLog(b []byte) []audit.Connect {
-	var out []audit.Connect
+func parseNFLog(b []byte) []refusedPacket {
+	var out []refusedPacket
 	for len(b) >= nlmsgHeaderLen {
 		size := int(binary.NativeEndian.Uint32(b))
 		if size < nlmsgHeaderLen || size > len(b) {
@@ -71,9 +71,17 @@ func align4(n int) int { return (n + 3) &^ 3 }
 
 var errShortPacket = errors.New("packet is cut short")
 
+// refusedPacket is a packet that the kernel refused: its record, and its ends.
+type refusedPacket struct {
+	audit.Connect
+	from netip.AddrPort
+	to   netip.Addr
+}
+
 // parsePacket turns an IP packet that was refused into a record.
-func parsePacket(b []byte) (audit.Connect, error) {
-	c := audit.Connect{Outcome: audit.Blocked}
+func parsePacket(b []byte) (refusedPacket, error) {
+	c := refusedPacket{Connect: audit.Connect{Outcome: audit.Blocked}}
+	var from netip.Addr
 	if len(b) < 1 {
 		return c, errShortPacket
 	}
@@ -86,7 +94,7 @@ func parsePacket(b []byte) (audit.Connect, error) {
 			return c, errShortPacket
 		}
 		proto, rest = b[9], b[header:]
-		c.Addr = netip.AddrFrom4([4]byte(b[16:20])).String()
+		from, c.to = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 		if binary.BigEndian.Uint16(b[6:])&0x1fff != 0 { // not the first fragment: no ports in it
 			rest = nil
 		}
@@ -94,11 +102,12 @@ func parsePacket(b []byte) (audit.Connect, error) {
 		if len(b) < 40 {
 			return c, errShortPacket
 		}
-		c.Addr = netip.AddrFrom16([16]byte(b[24:40])).String()
+		from, c.to = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
 		proto, rest = skipExtensions(b[6], b[40:])
 	default:
 		return c, fmt.Errorf("packet of IP version %d", b[0]>>4)
 	}
+	c.Addr = c.to.String()
 	c.Network = protocolName(proto)
 	c.Reason = "no rule allows " + c.Network + " to this address and port"
 	switch proto {
@@ -108,6 +117,7 @@ func parsePacket(b []byte) (audit.Connect, error) {
 			c.Port = binary.BigEndian.Uint16(rest[2:])
 		}
 	}
+	c.from = netip.AddrPortFrom(from, c.SrcPort)
 	return c, nil
 }
 

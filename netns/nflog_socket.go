@@ -81,9 +81,9 @@ func netlinkAck(fd int, m []byte) error {
 	return nil
 }
 
-// readNFLog reads the log socket and emits what it reads, until the socket's read
+// readNFLog reads the log socket and passes on what it reads, until the socket's read
 // deadline has passed; then it takes what still lies there and returns.
-func readNFLog(f *os.File, sink audit.Sink) error {
+func readNFLog(f *os.File, refused func(refusedPacket), sink audit.Sink) error {
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("read the log of refused packets: %w", err)
@@ -131,7 +131,7 @@ func readNFLog(f *os.File, sink audit.Sink) error {
 			continue
 		}
 		for _, c := range parseNFLog(buf[:n]) {
-			sink.Emit(c)
+			refused(c)
 		}
 	}
 }

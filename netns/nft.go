@@ -136,8 +136,13 @@ func (r *ruler) log(p LinkPlan) error {
 		}
 		r.add(ch, daddr(netip.PrefixFrom(s.Addr, s.Addr.BitLen())), l4(proto), dport(s.Port), accept)
 	}
-	r.add(ch, l4(unix.IPPROTO_UDP), sport(dnsPort), accept)  // its answers; the agent can't bind the port
-	r.add(ch, l4(unix.IPPROTO_TCP), dportIn(direct), accept) // the gateway records these
+	r.add(ch, l4(unix.IPPROTO_UDP), sport(dnsPort), accept) // its answers; the agent can't bind the port
+	datagram, err := r.portSet("datagram", p.datagram())
+	if err != nil {
+		return err
+	}
+	r.add(ch, l4(unix.IPPROTO_UDP), sportIn(datagram), accept) // answers; the agent can't bind these either
+	r.add(ch, l4(unix.IPPROTO_TCP), dportIn(direct), accept)   // the gateway records these
 	r.add(ch, l4(unix.IPPROTO_TCP), notFirstPacket, accept)
 	// The kernel's own refusals: ICMP destination unreachable (RFC 792 type 3),
 	// ICMPv6 errors of type 1 to 4 (RFC 4443).
@@ -154,6 +159,7 @@ func (r *ruler) log(p LinkPlan) error {
 	for _, m := range []string{"224.0.0.0/4", "255.255.255.255/32", "ff00::/8"} {
 		r.add(ch, daddr(netip.MustParsePrefix(m)), logs, drop)
 	}
+	r.add(ch, l4(unix.IPPROTO_UDP), dportIn(datagram), accept) // the gateway records these
 	r.add(ch, logs)
 	return nil
 }
@@ -225,9 +231,12 @@ func transport(offset uint32, data []byte) []expr.Any {
 	}
 }
 
-func dportIn(s *nftables.Set) []expr.Any {
+func sportIn(s *nftables.Set) []expr.Any { return portIn(0, s) }
+func dportIn(s *nftables.Set) []expr.Any { return portIn(2, s) }
+
+func portIn(offset uint32, s *nftables.Set) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
 		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
 	}
 }

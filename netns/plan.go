@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // The addresses of the jail. The IPv4 ones are slirp's, which people know from
@@ -20,12 +21,21 @@ var (
 	pool4     = netip.MustParsePrefix("198.18.0.0/15")
 	pool6     = netip.MustParsePrefix("fd61:6a61:696c:1::/64")
 
+	hostLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
 	loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 	loopback6 = netip.MustParsePrefix("::1/128")
 )
 
 const (
 	dnsPort = 53
+
+	// dnsQueues is how many sockets take the questions over UDP. The kernel spreads
+	// them by the asker's port (SO_REUSEPORT, socket(7)), and each has room for some 500
+	// (net.core.rmem_default, doubled by SO_RCVBUF: see questionRoom). What comes while
+	// they are full is lost, and a resolver asks again after seconds: 200 programs that
+	// start at once ask 400 questions.
+	dnsQueues = 4
 
 	// firstUserPort is where ports begin that a program without
 	// CAP_NET_BIND_SERVICE may bind: ip(7), ip_unprivileged_port_start, whose value
@@ -37,6 +47,10 @@ const (
 	// descriptors in a message (unix(7), SCM_MAX_FD); ports beyond the bound go
 	// through the redirect.
 	maxDirect = 128
+
+	// maxUDP bounds the UDP sockets, of which a port takes two, for the same reason.
+	// The profile's own bound is below it, so nothing is ever left out.
+	maxUDP = 2 * profiles.MaxUDPPorts
 
 	// nflogGroup is the NFLOG group. The number is of the jail's own namespace.
 	nflogGroup = 1
@@ -68,19 +82,30 @@ type SocketKind string
 
 // The kinds of socket.
 const (
-	SocketDirect   SocketKind = "direct"   // the address asked for is the accepted socket's own
-	SocketRedirect SocketKind = "redirect" // the address asked for is the connection's original one
+	SocketDirect   SocketKind = "direct"    // the address asked for is the accepted socket's own
+	SocketRedirect SocketKind = "redirect"  // the address asked for is the connection's original one
+	SocketDatagram SocketKind = "datagram"  // UDP of one port; each datagram carries the address asked for
+	SocketICMP     SocketKind = "icmp"      // to refuse datagrams as the kernel would
+	SocketHostPort SocketKind = "host_port" // stands for a port of the host's loopback
 	SocketDNS      SocketKind = "dns"
 	SocketNFLog    SocketKind = "nflog"
+	SocketDiag     SocketKind = "sockdiag" // to find out whose socket one is
 )
 
 // PlanLink plans the jail's side of the network for a profile.
 func PlanLink(n profiles.Network) LinkPlan {
-	var low, high []uint16
+	if mutate.Off(mutate.NetNS) {
+		return LinkPlan{}
+	}
+	var low, high, datagram, reserved []uint16
 	var local []netip.AddrPort
 	for _, r := range n.Allow {
 		for _, p := range r.Ports {
 			if p == 0 {
+				continue
+			}
+			if r.Protocol == profiles.ProtocolUDP {
+				datagram = append(datagram, p)
 				continue
 			}
 			if p < firstUserPort {
@@ -91,6 +116,12 @@ func PlanLink(n profiles.Network) LinkPlan {
 			if p >= firstUserPort {
 				local = append(local, namedOwn(r, p)...)
 			}
+		}
+	}
+	for _, r := range n.HostPorts {
+		// A connection to a port that has no stand-in must find no listener of ours.
+		if r.Host < firstUserPort {
+			reserved = append(reserved, r.Host)
 		}
 	}
 	low, high = unique(low), unique(high)
@@ -117,21 +148,53 @@ func PlanLink(n profiles.Network) LinkPlan {
 		})
 	}
 	if len(high) > 0 {
-		p.To = redirectPort(low)
+		p.To = redirectPort(append(reserved, low...))
 		p.Needs = append(p.Needs, "nft_chain_nat", "nft_redir", "nft_ct")
 		p.Sockets = append(p.Sockets, SocketPlan{
 			Name: "redirect", Kind: SocketRedirect,
 			Network: "tcp", Addr: netip.IPv6Unspecified(), Port: p.To,
 		})
 	}
+	for _, r := range n.HostPorts {
+		if !slices.Contains(low, r.Host) { // its listener has the loopback address too
+			p.Sockets = append(p.Sockets, SocketPlan{Name: fmt.Sprintf("host:%d", r.Host), Kind: SocketHostPort, Network: "tcp4", Addr: hostLoopback, Port: r.Host})
+		}
+	}
+	p.datagrams(unique(datagram))
+	for range dnsQueues {
+		p.Sockets = append(p.Sockets, SocketPlan{Name: "dns:udp4", Kind: SocketDNS, Network: "udp4", Addr: dnsAddr4, Port: dnsPort})
+	}
 	p.Sockets = append(p.Sockets,
-		SocketPlan{Name: "dns:udp4", Kind: SocketDNS, Network: "udp4", Addr: dnsAddr4, Port: dnsPort},
 		SocketPlan{Name: "dns:tcp4", Kind: SocketDNS, Network: "tcp4", Addr: dnsAddr4, Port: dnsPort},
 		SocketPlan{Name: "dns:udp6", Kind: SocketDNS, Network: "udp6", Addr: dnsAddr6, Port: dnsPort},
 		SocketPlan{Name: "dns:tcp6", Kind: SocketDNS, Network: "tcp6", Addr: dnsAddr6, Port: dnsPort},
 		SocketPlan{Name: "nflog", Kind: SocketNFLog},
+		SocketPlan{Name: "sockdiag", Kind: SocketDiag},
 	)
 	return p
+}
+
+// datagrams plans a socket for each UDP port and family, over all addresses. A
+// redirect as for TCP would lose the address that was asked for: SO_ORIGINAL_DST is of
+// TCP and SCTP alone (getorigdst of net/netfilter/nf_conntrack_proto.c), and
+// IP_RECVORIGDSTADDR tells what the header has after the redirect. So the agent can't
+// bind a UDP port that a rule names.
+func (p *LinkPlan) datagrams(ports []uint16) {
+	if len(ports) == 0 {
+		return
+	}
+	ports = ports[:min(len(ports), maxUDP/2)]
+	families := []struct {
+		suffix string
+		any    netip.Addr
+	}{{"4", netip.IPv4Unspecified()}, {"6", netip.IPv6Unspecified()}}
+	for _, f := range families {
+		for _, port := range ports {
+			p.Sockets = append(p.Sockets, SocketPlan{Name: fmt.Sprintf("udp%s:%d", f.suffix, port), Kind: SocketDatagram,
+				Network: "udp" + f.suffix, Addr: f.any, Port: port})
+		}
+		p.Sockets = append(p.Sockets, SocketPlan{Name: "icmp" + f.suffix, Kind: SocketICMP, Network: "icmp" + f.suffix, Addr: f.any})
+	}
 }
 
 // WithoutIPv6 is the same plan for a kernel that has no IPv6 (booted with
@@ -165,15 +228,20 @@ func (p LinkPlan) Files() []string {
 	return names
 }
 
-// direct lists the ports that have a listener of their own.
-func (p LinkPlan) direct() []uint16 {
+// direct lists the TCP ports that have a listener of their own.
+func (p LinkPlan) direct() []uint16 { return p.portsOf(SocketDirect) }
+
+// datagram lists the UDP ports that have a socket.
+func (p LinkPlan) datagram() []uint16 { return p.portsOf(SocketDatagram) }
+
+func (p LinkPlan) portsOf(k SocketKind) []uint16 {
 	var ports []uint16
 	for _, s := range p.Sockets {
-		if s.Kind == SocketDirect {
+		if s.Kind == k {
 			ports = append(ports, s.Port)
 		}
 	}
-	return ports
+	return unique(ports)
 }
 
 // ipv6 says whether the plan has an IPv6 half.

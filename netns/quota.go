@@ -1,7 +1,6 @@
 package netns
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,12 +23,10 @@ func newQuotas() *quotas {
 	return &quotas{now: time.Now, buckets: map[string]*bucket{}, bytes: map[string]*byteCap{}, conns: map[string]int64{}}
 }
 
-// bucket is a token bucket: full at first, and filled again evenly. One of a whole run
-// is never filled again.
+// bucket is what is left of one quota.
 type bucket struct {
-	tokens float64
-	filled time.Time
-	hit    bool // it was found empty since it last had a token
+	profiles.Bucket
+	hit bool // it was found empty since it last had a token
 }
 
 // claim is one use of a quota.
@@ -54,37 +51,23 @@ func (q *quotas) take(claims []claim) verdictQuota {
 	defer q.mu.Unlock()
 	now := q.now()
 	for _, c := range claims {
-		b := q.fill(c, now)
-		if b.tokens < 1 {
-			v := verdictQuota{quota: c.quota, first: !b.hit}
+		b := q.buckets[c.key]
+		if b == nil {
+			b = &bucket{}
+			q.buckets[c.key] = b
+		}
+		if ok, wait := b.Fill(c.quota.Rate, now); !ok {
+			v := verdictQuota{quota: c.quota, first: !b.hit, wait: wait}
 			b.hit = true
-			if r := c.quota.Rate; r.Per > 0 {
-				missing := (1 - b.tokens) * float64(r.Per) / float64(r.Count)
-				v.wait = time.Duration(math.Ceil(missing))
-			}
 			return v
 		}
 	}
 	for _, c := range claims {
 		b := q.buckets[c.key]
-		b.tokens--
+		b.Take()
 		b.hit = false
 	}
 	return verdictQuota{}
-}
-
-func (q *quotas) fill(c claim, now time.Time) *bucket {
-	r := c.quota.Rate
-	b := q.buckets[c.key]
-	if b == nil {
-		b = &bucket{tokens: float64(r.Count), filled: now}
-		q.buckets[c.key] = b
-	}
-	if r.Per > 0 {
-		b.tokens = min(float64(r.Count), b.tokens+float64(r.Count)*float64(now.Sub(b.filled))/float64(r.Per))
-	}
-	b.filled = now
-	return b
 }
 
 // enter counts a connection in, if there may be one more.
@@ -113,6 +96,32 @@ type byteCap struct {
 	what string // "upload" or "download"
 	rule profiles.Origin
 	said atomic.Bool
+
+	parts []*byteCap // of a cap that is two: the profile's and the ceiling's
+}
+
+// bothCaps is one cap that holds as long as both do.
+func bothCaps(a, b *byteCap) *byteCap {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return &byteCap{parts: []*byteCap{a, b}}
+}
+
+// blame is the cap that is used up, of one that is two.
+func (c *byteCap) blame() *byteCap {
+	for _, p := range c.parts {
+		if p.empty() {
+			return p
+		}
+	}
+	if len(c.parts) > 0 {
+		return c.parts[0]
+	}
+	return c
 }
 
 // cap is the cap of a rule and host; nil where the rule has none.
@@ -142,6 +151,13 @@ func (c *byteCap) reserve(n int64) int64 {
 	if c == nil {
 		return n
 	}
+	if len(c.parts) > 0 {
+		got := n
+		for _, p := range c.parts {
+			got = min(got, p.reserve(n))
+		}
+		return got
+	}
 	for {
 		left := c.left.Load()
 		got := min(n, left)
@@ -154,7 +170,15 @@ func (c *byteCap) reserve(n int64) int64 {
 	}
 }
 
-func (c *byteCap) empty() bool { return c != nil && c.left.Load() <= 0 }
+func (c *byteCap) empty() bool {
+	switch {
+	case c == nil:
+		return false
+	case len(c.parts) > 0:
+		return c.blame().empty()
+	}
+	return c.left.Load() <= 0
+}
 
 // ruleKey tells a rule's counts for one host from all others.
 func ruleKey(r *profiles.NetRule, host string) string {
@@ -163,6 +187,9 @@ func ruleKey(r *profiles.NetRule, host string) string {
 
 // claims are the quotas that a request of a matching rule uses.
 func claims(m profiles.RequestMatch, host string) (list []claim) {
+	if m.Rule == nil {
+		return nil
+	}
 	if m.Rule.Limit != nil {
 		list = append(list, claim{m.Rule.Limit, "host " + ruleKey(m.Rule, host)})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
+	"golang.org/x/sys/unix"
 )
 
 // TLS alerts of RFC 8446 section 6: fatal, in a record of TLS 1.2's version, which
@@ -51,6 +52,9 @@ func (g *gateway) explain(c *conn) {
 func (g *gateway) refuse(c *conn, reason string) {
 	v := c.verdict
 	v.Action, v.Reason = profiles.Deny, reason
+	if !c.inbound { // its program may be gone as soon as it knows
+		c.who = g.errands.who(c.id, unix.IPPROTO_TCP, remote(c.TCPConn), c.asked, true)
+	}
 	g.report(c, audit.Blocked, reason)
 	switch {
 	case len(c.first) > 0 && c.first[0] == recordHandshake:

@@ -55,7 +55,7 @@ func (r *replacer) fill() {
 	}
 	hold := 0
 	if err == nil {
-		hold = r.tail(text)
+		hold = tailOf(text, r.forms)
 	} else {
 		r.err = err
 		if r.ended != nil {
@@ -85,10 +85,10 @@ func (r *replacer) replace(text []byte) error {
 	return nil
 }
 
-// tail is the length of the longest end of text that a match may begin with.
-func (r *replacer) tail(text []byte) int {
+// tailOf is the length of the longest end of text that a match may begin with.
+func tailOf(text []byte, forms []needle) int {
 	longest := 0
-	for _, f := range r.forms {
+	for _, f := range forms {
 		for n := min(len(f.find)-1, len(text)); n > longest; n-- {
 			if text[len(text)-n] == f.find[0] && bytes.HasPrefix(f.find, text[len(text)-n:]) {
 				longest = n

@@ -16,7 +16,7 @@ import (
 func gatewayCalls() []string {
 	return []string{
 		// memory
-		"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mincore", "mlock",
+		"brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mincore", "mlock", "mlockall",
 		// threads and signals
 		"exit", "exit_group", "futex", "get_robust_list", "getpid", "gettid", "membarrier",
 		"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "restart_syscall", "rseq",
@@ -61,6 +61,9 @@ func loadSeccomp() error {
 	if err := allowThreads(f); err != nil {
 		return err
 	}
+	if err := allowOwnLimits(f); err != nil {
+		return err
+	}
 	return f.Load()
 }
 
@@ -91,6 +94,23 @@ func allowSockets(f *libseccomp.ScmpFilter) error {
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// allowOwnLimits lets the process read its own resource limits, and set none:
+// prlimit(0, resource, NULL, old).
+func allowOwnLimits(f *libseccomp.ScmpFilter) error {
+	call, err := libseccomp.GetSyscallFromName("prlimit64")
+	if err != nil {
+		return err
+	}
+	err = f.AddRuleConditional(call, libseccomp.ActAllow, []libseccomp.ScmpCondition{
+		{Argument: 0, Op: libseccomp.CompareEqual, Operand1: 0},
+		{Argument: 2, Op: libseccomp.CompareEqual, Operand1: 0},
+	})
+	if err != nil {
+		return fmt.Errorf("allow prlimit64: %w", err)
 	}
 	return nil
 }

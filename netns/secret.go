@@ -17,6 +17,31 @@ import (
 type Secret struct {
 	profiles.Secret
 	Placeholder string `json:"placeholder"`
+
+	// Part says what of an AWS key it is; its parts follow one another, the secret
+	// access key first.
+	Part Part `json:"part,omitempty"`
+}
+
+// Part is what a value is of a credential that has several.
+type Part string
+
+// The parts of an AWS key.
+const (
+	PartSecret       Part = ""
+	PartAccessKey    Part = "access key ID"
+	PartSessionToken Part = "session token"
+)
+
+// JailVariable is the variable that holds the placeholder in the jail; "" for none.
+func (s Secret) JailVariable() string {
+	switch s.Part {
+	case PartAccessKey:
+		return s.AWS.AccessKeyEnv
+	case PartSessionToken:
+		return s.AWS.SessionTokenEnv
+	}
+	return s.Variable
 }
 
 // Intercept is what the gateway needs to look into TLS and to put secrets in.
@@ -51,15 +76,10 @@ func CheckSecret(value []byte) error {
 }
 
 // keptPrefixes are what programs look at before they take a value for a key, the
-// longer ones first.
+// longer ones first: those of the ready list, and of Google's and AWS's short-lived
+// tokens and DigitalOcean's, which are not in it.
 func keptPrefixes() []string {
-	return []string{
-		"sk-ant-api03-", "sk-ant-admin01-", "sk-ant-oat01-", "sk-ant-", // Anthropic
-		"sk-svcacct-", "sk-proj-", "sk-or-v1-", // OpenAI, OpenRouter
-		"sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk-", // Stripe; many
-		"github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", // GitHub, GitLab
-		"AIza", "ya29.", "xoxb-", "xoxp-", "xapp-", "hf_", "npm_", "pypi-", "AKIA", "ASIA", "gsk_", "xai-", "r8_", "dop_v1_", "lin_api_",
-	}
+	return append(profiles.KeyPrefixes(), "dop_v1_", "ya29.", "AKIA", "ASIA")
 }
 
 // NewPlaceholder makes what the jail holds in place of a value: of the same length and

@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,6 +34,33 @@ type Config struct {
 
 	UpstreamCAs map[string][]byte // PEM, by the path in the profile
 	Intercept   *Intercept        // nil where no rule needs the plaintext of TLS
+
+	// Learn has every name stand for an address, so that a learning run's trail tells
+	// what was connected to; who may be connected to stays the same.
+	Learn bool
+
+	Budgets []profiles.Budget
+	Ledger  Ledger           // of Budgets; nil where there are none
+	Prices  []profiles.Price // of models, the profile's own
+	Ask     Asker            // nil: what people would have to allow is refused
+
+	// SocketOwner names the program of the jail that holds a socket, ProcessOf the one
+	// with a pid of the host's if it is in the jail. Nil: programs are not named.
+	SocketOwner func(inode uint64) (audit.Process, bool)
+	ProcessOf   func(pid int) (audit.Process, bool)
+
+	// Published are the listeners of the profile's publications, in their order; see
+	// ListenPublished. Start owns them.
+	Published []*os.File
+
+	// DialJail connects to a port of the jail's loopback, from within the jail.
+	DialJail func(port uint16) (*os.File, error)
+
+	// SSHAgent is the profile's block, nil without one; AgentSocket is then the
+	// listener of the jail's SSH_AUTH_SOCK, and DialAgent connects to the host's agent.
+	SSHAgent    *profiles.SSHAgent
+	AgentSocket *os.File
+	DialAgent   func() (*os.File, error)
 
 	// Exe is the program of the gateway's process, run with Args and Env and
 	// nothing else of the caller's; its main calls GatewayMain. Empty means
@@ -53,6 +82,9 @@ type Supervisor struct {
 	index []int      // of files, in Link.Sockets
 	log   *os.File
 
+	namer  *namer
+	askers *askers
+
 	wake     *os.File // written to stop waiting
 	stop     sync.Once
 	stopping chan struct{}
@@ -68,10 +100,12 @@ type Supervisor struct {
 // files from then on, also when it fails.
 func Start(cfg Config, files []*os.File) (*Supervisor, error) {
 	s := &Supervisor{
-		cfg: cfg, stopping: make(chan struct{}),
+		cfg: cfg, stopping: make(chan struct{}), askers: newAskers(),
 		done: make(chan struct{}), logDone: make(chan struct{}),
 	}
+	s.namer = newNamer(&s.cfg)
 	defer closeAll(files)
+	defer closeAll(cfg.Published)
 	started := false
 	defer func() {
 		if !started {
@@ -87,11 +121,27 @@ func Start(cfg Config, files []*os.File) (*Supervisor, error) {
 			s.closeFiles()
 			return nil, fmt.Errorf("network: take over socket %s: %w", plan.Name, err)
 		}
-		if plan.Kind == SocketNFLog {
+		switch plan.Kind {
+		case SocketNFLog:
 			s.log = f
+			continue
+		case SocketDiag:
+			s.namer.diag.f = f
 			continue
 		}
 		s.files, s.index = append(s.files, f), append(s.index, i)
+	}
+	more := slices.Clone(cfg.Published)
+	if cfg.SSHAgent != nil {
+		more = append(more, cfg.AgentSocket)
+	}
+	for _, f := range more {
+		own, err := nonblocking(f, f.Name())
+		if err != nil {
+			s.closeFiles()
+			return nil, fmt.Errorf("network: take over listener %s: %w", f.Name(), err)
+		}
+		s.files = append(s.files, own) // behind the jail's own
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -106,7 +156,7 @@ func Start(cfg Config, files []*os.File) (*Supervisor, error) {
 		if s.log == nil {
 			return
 		}
-		if err := readNFLog(s.log, cfg.Sink); err != nil {
+		if err := readNFLog(s.log, s.refused, cfg.Sink); err != nil {
 			cfg.Sink.Emit(audit.Finding{
 				Title: "refused packets are no longer logged", Detail: err.Error(),
 				Severity: "high", Outcome: audit.Failed,
@@ -143,6 +193,7 @@ func (s *Supervisor) closeFiles() {
 	if s.log != nil {
 		s.log.Close()
 	}
+	s.namer.close()
 }
 
 // Close stops the gateway, waits for it, and closes every socket. It may be called
@@ -162,6 +213,7 @@ func (s *Supervisor) Close() error {
 	if s.log != nil {
 		s.log.Close()
 	}
+	s.namer.close()
 	return s.Err()
 }
 
@@ -245,22 +297,32 @@ func (s *Supervisor) run() error {
 		return err
 	}
 	defer ours.Close()
+	errandSocket, theirErrands, err := socketPair(unix.SOCK_SEQPACKET, "errands")
+	if err != nil {
+		theirs.Close()
+		return err
+	}
+	defer errandSocket.Close()
 	exe, args := s.cfg.Exe, s.cfg.Args
 	if exe == "" {
 		exe, args = "/proc/self/exe", []string{GatewayArg}
 	}
 	var stderr tail
 	cmd := exec.Command(exe, args...)
-	cmd.Env = append([]string{}, s.cfg.Env...) // never nil, which would mean ours
+	cmd.Env = append(append([]string{}, s.cfg.Env...), mutate.Environ()...) // never nil, which would mean ours
 	cmd.Dir = "/"
 	cmd.Stderr = &stderr
-	cmd.ExtraFiles = append([]*os.File{theirs}, s.files...)
+	cmd.ExtraFiles = append([]*os.File{theirs, theirErrands}, s.files...)
 	// A session of its own, so that the terminal's signals are not for it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.cfg.Credential}
 	err = cmd.Start()
 	theirs.Close()
+	theirErrands.Close()
 	if err != nil {
 		return fmt.Errorf("start the gateway: %w", err)
+	}
+	if s.cfg.Intercept != nil {
+		allowLocking(cmd.Process.Pid)
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
@@ -282,8 +344,28 @@ func (s *Supervisor) run() error {
 		}
 	}()
 
+	errandsDone := make(chan error, 1)
+	go func() {
+		e := &errands{cfg: &s.cfg, namer: s.namer, askers: s.askers, slots: make(chan struct{}, maxErrands), c: errandSocket}
+		err := e.serve()
+		if err != nil {
+			ours.Close() // no more of it
+		}
+		errandsDone <- err
+	}()
+
 	if err = s.brief(ours); err == nil {
-		err = s.reports(ours)
+		a := newAnswers(s.cfg.Ledger, s.cfg.Budgets, s.cfg.Sink, ours)
+		a.asks.network, a.asks.ask = &s.cfg.Network, s.cfg.Ask
+		a.asks.who = func(id uint64) audit.Process { return s.askers.get(id, id != 0) }
+		err = s.reports(ours, a)
+		if bad := a.close(); bad != nil {
+			err = fmt.Errorf("the gateway's question: %w", bad)
+		}
+	}
+	errandSocket.Close()
+	if bad := <-errandsDone; bad != nil {
+		err = bad
 	}
 	if err != nil {
 		cmd.Process.Kill() // it does not say what it should: no more of it
@@ -310,7 +392,7 @@ func (s *Supervisor) run() error {
 // brief tells the gateway all that it is told. The keys and secrets are then its own:
 // ours are overwritten.
 func (s *Supervisor) brief(w io.Writer) error {
-	m := start{Network: s.cfg.Network, Link: s.cfg.Link, Sockets: s.index, Proxy: s.cfg.Proxy, UpstreamCAs: s.cfg.UpstreamCAs}
+	m := start{Network: s.cfg.Network, Link: s.cfg.Link, Sockets: s.index, Proxy: s.cfg.Proxy, UpstreamCAs: s.cfg.UpstreamCAs, Budgets: s.cfg.Budgets, Prices: s.cfg.Prices, SSHAgent: s.cfg.SSHAgent, Learn: s.cfg.Learn}
 	i := s.cfg.Intercept
 	if i != nil {
 		m.CA, m.Secrets = i.CA, i.Secrets
@@ -332,7 +414,7 @@ func (s *Supervisor) forget() {
 
 // reports reads until the gateway closes its end. Its sockets are its own from the
 // moment it is ready: the supervisor's copies go, so that they end with it.
-func (s *Supervisor) reports(r io.Reader) error {
+func (s *Supervisor) reports(r io.Reader, a *answers) error {
 	r = bufio.NewReaderSize(r, 64<<10)
 	var first report
 	if err := readFrame(r, &first, maxReport); err != nil {
@@ -356,27 +438,35 @@ func (s *Supervisor) reports(r io.Reader) error {
 			}
 			return fmt.Errorf("read the gateway's report: %w", err)
 		}
+		if m.Question != nil {
+			if err := a.take(m); err != nil {
+				return fmt.Errorf("read the gateway's question: %w", err)
+			}
+			continue
+		}
 		rec, err := m.record()
 		if err != nil {
 			return fmt.Errorf("read the gateway's report: %w", err)
 		}
-		s.cfg.Sink.Emit(rec)
+		s.cfg.Sink.Emit(s.named(m, rec))
 	}
 }
 
 // controlPair makes the control socket: our end, and the gateway's as a file.
-func controlPair() (*net.UnixConn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+func controlPair() (*net.UnixConn, *os.File, error) { return socketPair(unix.SOCK_STREAM, "control") }
+
+func socketPair(typ int, name string) (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the control socket: %w", err)
+		return nil, nil, fmt.Errorf("make the %s socket: %w", name, err)
 	}
-	theirs := os.NewFile(uintptr(fds[1]), "control")
-	f := os.NewFile(uintptr(fds[0]), "control")
+	theirs := os.NewFile(uintptr(fds[1]), name)
+	f := os.NewFile(uintptr(fds[0]), name)
 	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {
 		theirs.Close()
-		return nil, nil, fmt.Errorf("make the control socket: %w", err)
+		return nil, nil, fmt.Errorf("make the %s socket: %w", name, err)
 	}
 	return c.(*net.UnixConn), theirs, nil
 }

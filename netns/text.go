@@ -8,10 +8,13 @@ import (
 )
 
 // ResolvConf is the jail's /etc/resolv.conf. There is no search domain: a name is
-// asked for as it was written, so that it means the same in the profile and here.
+// asked for as it was written, so that it means the same in the profile and here. A
+// question that got lost is asked again after 2 seconds, not after the usual 5
+// (resolv.conf(5)), for 10 in all as usual: the server is on the same machine.
 func ResolvConf() string {
 	return "# written by agentjail: names that the profile allows resolve, no other does\n" +
-		"nameserver " + dnsAddr4.String() + "\n"
+		"nameserver " + dnsAddr4.String() + "\n" +
+		"options timeout:2 attempts:5\n"
 }
 
 // HostsFile is the jail's /etc/hosts. The jail's own name is its own address, so
@@ -48,18 +51,25 @@ func Policy(s *profiles.Spec) string {
 	patterns(&b, "Writable", s.Files.Write)
 	patterns(&b, "Refused", s.Files.Deny)
 	line("- Your home and /tmp are fresh and vanish when the run ends.")
+	for _, h := range s.Files.Home {
+		line("- %s is there from the start (%s).", code("~/"+h.Path), h.Mode)
+	}
 	patterns(&b, "Kept as artifacts (relative to the workspace)", s.Artifacts.Collect)
 	line("")
 
 	line("## Network")
 	line("")
-	if len(s.Network.Allow) == 0 {
+	if len(s.Network.Allow)+len(s.Network.HostPorts) == 0 {
 		line("There is no network beyond this jail's own loopback: names don't resolve, connections are refused.")
 	} else {
 		line("Connect as usual; no proxy setting is needed. Names that are allowed resolve to addresses that stand for")
-		line("them in this jail only. UDP (except DNS) and ICMP are refused.")
+		line("them in this jail only. UDP (but for DNS and what is listed as UDP) and ICMP are refused.")
 		line("")
 		for _, r := range s.Network.Allow {
+			if r.Inactive != "" {
+				line("- Refused in this run: %s: %s [%s]", hosts(r), r.Inactive, r.Origin)
+				continue
+			}
 			line("- Allowed: %s, %s, %s%s", hosts(r), ports(r), protocol(r.Protocol), because(r))
 			requests(&b, s, r)
 		}
@@ -69,10 +79,38 @@ func Policy(s *profiles.Spec) string {
 			line("certificates has. A refused request is answered with 403 and the reason, one over a limit with 429.")
 		}
 	}
+	for _, r := range s.Network.HostPorts {
+		line("- 127.0.0.1:%d is a server of the host's%s", r.Jail, portNote(r))
+	}
+	for _, r := range s.Network.Publish {
+		line("- A server on port %d in here is reached by the host at its 127.0.0.1:%d%s", r.Jail, r.Host, portNote(r))
+	}
 	for _, r := range s.Network.Deny {
 		line("- Refused whatever else allows it: %s, %s%s", hosts(r), ports(r), because(r))
 	}
 	line("")
+
+	if len(s.Budgets) > 0 {
+		line("## Budgets")
+		line("")
+		line("Some requests spend from a budget. Where it has too little left they are refused with 402, and nothing is sent;")
+		line("each answer that was charged says in the header %s what is left, and so does /run/agentjail/budget.json.", code(budgetHeader))
+		line("")
+		for _, b := range s.Budgets {
+			line("- %s: %s [%s]", code(b.Name), b.String(), b.Origin)
+		}
+		line("")
+	}
+	if a := s.SSHAgent; a != nil {
+		line("## SSH agent")
+		line("")
+		limit := ""
+		if a.Limit != nil {
+			limit = fmt.Sprintf(", at most %s signatures", a.Limit.Rate)
+		}
+		line("$SSH_AUTH_SOCK lists and signs with %s%s%s. Keys can't be added or removed, and each signature is recorded.", keyNames(a), limit, because(profiles.NetRule{Reason: a.Reason, Origin: a.Origin}))
+		line("")
+	}
 
 	line("## Limits")
 	line("")
@@ -91,6 +129,9 @@ func requests(b *strings.Builder, s *profiles.Spec, r profiles.NetRule) {
 		if q.Limit != nil {
 			fmt.Fprintf(b, ", at most %s", q.Limit.Rate)
 		}
+		for _, x := range q.Spend {
+			fmt.Fprintf(b, ", spends from the budget %s", code(x.Budget))
+		}
 		if q.Reason != "" {
 			fmt.Fprintf(b, " (%s)", oneLine(q.Reason))
 		}
@@ -100,6 +141,9 @@ func requests(b *strings.Builder, s *profiles.Spec, r profiles.NetRule) {
 		x := s.Secret(name)
 		switch {
 		case x == nil:
+		case x.AWS != nil:
+			fmt.Fprintf(b, "  - $%s and $%s hold placeholders for the AWS key %s. Sign requests with them as ever: they are signed anew with the real key on the way.\n",
+				x.AWS.AccessKeyEnv, x.Variable, code(name))
 		case x.Inject:
 			fmt.Fprintf(b, "  - The credential %s is added to each request; send none.\n", code(name))
 		default:
@@ -117,6 +161,9 @@ func requests(b *strings.Builder, s *profiles.Spec, r profiles.NetRule) {
 	}
 	if r.Limit != nil {
 		fmt.Fprintf(b, "  - At most %s per host.\n", r.Limit.Rate)
+	}
+	if r.Sanitize != "" {
+		b.WriteString("  - HTML pages come without what a reader would not see: hidden text, comments, scripts, styles.\n")
 	}
 	if r.Connections > 0 {
 		fmt.Fprintf(b, "  - At most %d connections per host at once.\n", r.Connections)
@@ -151,7 +198,7 @@ func workspaceMode(m profiles.Mode) string {
 	case profiles.ModeOverlay:
 		return "your changes are kept beside the host's files, which stay as they are"
 	case profiles.ModeDirect:
-		return "your changes are made to the host's own files"
+		return "your changes are made to the host's own files; what the host executes or trusts (.git, editor and agent settings, build files) is read-only, and where you make such files anew they are taken out at the end"
 	case profiles.ModeReadonly:
 		return "read-only"
 	case profiles.ModeEmpty:
@@ -206,8 +253,41 @@ func protocol(p profiles.Protocol) string {
 		return "SSH"
 	case profiles.ProtocolTCP:
 		return "any protocol over TCP"
+	case profiles.ProtocolUDP:
+		return "UDP"
 	}
 	return string(p)
+}
+
+func keyNames(a *profiles.SSHAgent) string {
+	var names []string
+	for _, k := range a.Keys {
+		names = append(names, code(k.Pattern))
+	}
+	return strings.Join(names, ", ")
+}
+
+// portNote is what a port rule counts, why it is there and where it stands.
+func portNote(r profiles.PortRule) string {
+	s := ""
+	if r.Limit != nil {
+		s += fmt.Sprintf(", at most %s connections", r.Limit.Rate)
+	}
+	if r.Connections > 0 {
+		s += fmt.Sprintf(", %d at once", r.Connections)
+	}
+	for _, l := range []struct {
+		what string
+		n    int64
+	}{{"out", r.Upload}, {"in", r.Download}} {
+		if l.n > 0 {
+			s += fmt.Sprintf(", at most %s %s in this run", profiles.FormatSize(l.n), l.what)
+		}
+	}
+	if r.Reason != "" {
+		s += " (" + oneLine(r.Reason) + ")"
+	}
+	return s + " [" + r.Origin.String() + "]"
 }
 
 func because(r profiles.NetRule) string {

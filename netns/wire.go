@@ -20,10 +20,14 @@ import (
 //	supervisor ──▶ gateway   one start; behind it, where it has a CA, the Keys
 //	supervisor ──▶ gateway   end of stream: stop
 //	gateway ──▶ supervisor   one ready, then one report after the other
+//	gateway ──▶ supervisor   a question among them (questions.go)
+//	supervisor ──▶ gateway   its answer
 //	gateway ──▶ supervisor   end of stream: all connections are closed and reported
 //
-// The supervisor trusts a report no further than this: it is one of six records,
-// of bounded size, and says nothing about the program in the jail that made it.
+// The supervisor trusts a report no further than this: it is one of nine records,
+// of bounded size, and says nothing about the program in the jail that made it (which
+// the supervisor finds out by itself: errand_wire.go, namer.go). A
+// question it trusts no further than answers.go says.
 const (
 	maxStart  = 16 << 20
 	maxReport = 64 << 10
@@ -39,6 +43,12 @@ type start struct {
 	UpstreamCAs map[string][]byte `json:"upstream_cas,omitempty"` // PEM, by the path in the profile
 	CA          []byte            `json:"ca,omitempty"`           // certificate; its key and the secrets follow the message
 	Secrets     []Secret          `json:"secrets,omitempty"`
+
+	Budgets []profiles.Budget `json:"budgets,omitempty"`
+	Learn   bool              `json:"learn,omitempty"`
+
+	SSHAgent *profiles.SSHAgent `json:"ssh_agent,omitempty"`
+	Prices   []profiles.Price   `json:"prices,omitempty"` // the profile's own
 }
 
 // report is one message of the gateway; exactly one field is set.
@@ -50,6 +60,16 @@ type report struct {
 	HTTP    *audit.HTTP          `json:"http,omitempty"`
 	Limit   *audit.LimitHit      `json:"limit,omitempty"`
 	Finding *audit.Finding       `json:"finding,omitempty"`
+	Model   *audit.ModelCall     `json:"model,omitempty"`
+	Tool    *audit.ModelTool     `json:"tool,omitempty"`
+
+	Signature *audit.Signature `json:"signature,omitempty"`
+
+	Question *question `json:"question,omitempty"`
+
+	// Who is the connection's number, by which the errand for its program was sent; it
+	// comes beside a record.
+	Who uint64 `json:"who,omitempty"`
 }
 
 // ready says that the gateway is confined and serves.
@@ -89,7 +109,22 @@ func (r report) record() (audit.Record, error) {
 		f.Process = audit.Process{}
 		out = append(out, f)
 	}
-	if len(out) != 1 || r.Ready != nil {
+	if r.Signature != nil {
+		s := *r.Signature
+		s.Process = audit.Process{}
+		out = append(out, s)
+	}
+	if r.Model != nil {
+		m := *r.Model
+		m.Process = audit.Process{}
+		out = append(out, m)
+	}
+	if r.Tool != nil {
+		t := *r.Tool
+		t.Process = audit.Process{}
+		out = append(out, t)
+	}
+	if len(out) != 1 || r.Ready != nil || r.Question != nil {
 		return nil, errors.New("report holds no single record")
 	}
 	return out[0], nil

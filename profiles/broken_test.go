@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io/fs"
 	"os"
@@ -55,12 +56,23 @@ func TestBroken(t *testing.T) {
 		}
 		files = append(files, found...)
 	}
-	if len(files) < 40 {
+	if len(files) < 60 {
 		t.Fatalf("only %d broken profiles were found", len(files))
 	}
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			spec, diags, parsed := Load(path, diskOptions(t))
+			// Under a name that is as long everywhere, since long lines are broken.
+			const place = "/broken"
+			options := diskOptions(t)
+			options.ReadFile = func(path string) ([]byte, error) {
+				b, err := os.ReadFile(strings.Replace(path, place, dir, 1))
+				var pe *fs.PathError
+				if errors.As(err, &pe) {
+					pe.Path = path
+				}
+				return b, err
+			}
+			spec, diags, parsed := Load(strings.Replace(path, dir, place, 1), options)
 			if spec != nil || !diags.HasErrors() {
 				t.Fatal("the profile loads")
 			}
@@ -68,7 +80,7 @@ func TestBroken(t *testing.T) {
 			if err := Render(&out, diags, parsed, 78, false); err != nil {
 				t.Fatal(err)
 			}
-			got := strings.ReplaceAll(out.String(), dir, "DIR")
+			got := strings.ReplaceAll(out.String(), place+"/", "DIR/")
 			golden := path + ".txt"
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

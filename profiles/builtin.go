@@ -83,3 +83,19 @@ func profileNames(o *Options) []string {
 	}
 	return names
 }
+
+// refusedProfiles are names that people look for, and why there is no such profile.
+var refusedProfiles = map[string]string{
+	"docker-client": "Whoever can talk to a Docker socket is root on the host: one request starts a container with all of the host's files in it. A jail with such a socket would be none, so there is no profile that gives it, and every profile on \"base\" denies the sockets of container engines. Build and start containers outside of the jail, or give the agent an engine on a machine of its own, as a host that it may connect to.",
+}
+
+// forCommand are the built-in profiles of programs that have one.
+var forCommand = map[string]string{
+	"aider": "aider", "claude": "claude-code", "codex": "codex", "cursor-agent": "cursor-agent", "gemini": "gemini-cli",
+	"goose": "goose", "opencode": "opencode", "pi": "pi", "qwen": "qwen-code",
+}
+
+// ForCommand is the profile of a program by its file's name; "" where none is made for
+// it. The name is only a convenience: it chooses among profiles that were written for
+// agents, and never gives more than the one that it chooses.
+func ForCommand(program string) string { return forCommand[path.Base(program)] }

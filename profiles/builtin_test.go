@@ -2,14 +2,23 @@ package profiles
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 )
 
+// toolchains are the built-in profiles that others extend.
+var toolchains = []string{"git", "go", "java", "node", "python", "rust"}
+
+// withNetwork are the built-in profiles that allow hosts.
+var withNetwork = slices.Concat(toolchains, []string{"aider", "claude-code", "codex", "gemini-cli", "goose", "models", "opencode", "pi", "qwen-code"})
+
 func TestBuiltins(t *testing.T) {
-	if got, want := Builtins(), []string{"base", "default", "offline"}; !slices.Equal(got, want) {
+	want := slices.Concat([]string{"base", "default", "models", "offline"}, toolchains, slices.Collect(maps.Values(forCommand)))
+	slices.Sort(want)
+	if got := Builtins(); !slices.Equal(got, want) {
 		t.Errorf("the built-in profiles are %q, want %q", got, want)
 	}
 	for _, name := range Builtins() {
@@ -21,7 +30,8 @@ func TestBuiltins(t *testing.T) {
 		if s.Name != name || s.Description == "" {
 			t.Errorf("%s is named %q: %q", name, s.Name, s.Description)
 		}
-		if len(s.Network.Allow) != 0 || len(s.Files.Write) != 0 || len(s.Syscalls) != 0 || s.Workspace.Mode != ModeOverlay {
+		network := slices.Contains(withNetwork, name)
+		if (len(s.Network.Allow) != 0) != network || len(s.Network.HostPorts)+len(s.Network.Publish) != 0 || len(s.Files.Write) != 0 || len(s.Syscalls) != 0 || s.Workspace.Mode != ModeOverlay {
 			t.Errorf("%s allows more than it may", name)
 		}
 		// They run on hosts that give no cgroup.
@@ -57,7 +67,7 @@ func TestBuiltins(t *testing.T) {
 				t.Errorf("%s does not allow to execute %s: %s", name, path, v.Reason)
 			}
 		}
-		for _, v := range []string{"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "LD_PRELOAD", "HTTPS_PROXY", "PATH", "HOME"} {
+		for _, v := range []string{"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "LD_PRELOAD", "HTTPS_PROXY", "HOME", "NPM_TOKEN", "ANTHROPIC_API_KEY"} {
 			if _, ok := s.Process.Passes(v); ok {
 				t.Errorf("%s passes %s", name, v)
 			}
@@ -65,6 +75,9 @@ func TestBuiltins(t *testing.T) {
 		if _, ok := s.Process.Passes("LC_ALL"); !ok {
 			t.Errorf("%s does not pass LC_ALL", name)
 		}
+	}
+	if ForCommand("sh") != "" {
+		t.Error("a shell has a profile of its own")
 	}
 	if s := mustLoad(t, "default", mapOptions(nil)); s.Limits.Time == nil {
 		t.Error("default has no time limit")

@@ -26,7 +26,7 @@ func requestFields() []string { return []string{"method", "host", "path", "query
 // looks at the host, since conditions are evaluated beside the agent's bytes.
 func conditionFunctions() map[string]function.Function {
 	return map[string]function.Function{
-		"format":     stdlib.FormatFunc,
+		"format":     boundedFormat(),
 		"join":       stdlib.JoinFunc,
 		"concat":     stdlib.ConcatFunc,
 		"lower":      stdlib.LowerFunc,
@@ -39,7 +39,7 @@ func conditionFunctions() map[string]function.Function {
 // condition reads a `when`. Its variables are put in as values, so that what is left
 // stands for itself.
 func (d *decoder) condition(a *hcl.Attribute) *Condition {
-	source, at, ok := d.conditionSource(a)
+	source, at, ok := d.expressionSource(a.Expr)
 	if !ok {
 		return nil
 	}
@@ -75,24 +75,25 @@ func (d *decoder) condition(a *hcl.Attribute) *Condition {
 	return c
 }
 
-// conditionSource is the text of a condition with the values of its variables in it.
-func (d *decoder) conditionSource(a *hcl.Attribute) (source string, at hcl.Pos, ok bool) {
-	if !d.varsKnown(a.Expr) {
+// expressionSource is the text of an expression over a request, with the values of its
+// variables in it.
+func (d *decoder) expressionSource(e hcl.Expression) (source string, at hcl.Pos, ok bool) {
+	if !d.varsKnown(e) {
 		return "", at, false
 	}
-	expr, native := a.Expr.(hclsyntax.Expression)
+	expr, native := e.(hclsyntax.Expression)
 	if !native {
 		// JSON has no expressions but in templates: "${request.body.x == 1}".
-		v, diags := a.Expr.Value(nil) // nil: the string as it is written
+		v, diags := e.Value(nil) // nil: the string as it is written
 		if !diags.HasErrors() && v.Type() == cty.String {
 			inner, begins := strings.CutPrefix(v.AsString(), "${")
 			inner, ends := strings.CutSuffix(inner, "}")
 			if begins && ends {
 				text, fine := d.withValues(inner)
-				return text, a.Expr.Range().Start, fine
+				return text, e.Range().Start, fine
 			}
 		}
-		d.fail(a.Expr.Range(), "Wrong condition", "A condition in JSON is an expression in a template: write \"${request.body.project == \\\"web\\\"}\".")
+		d.fail(e.Range(), "Wrong expression", "An expression in JSON is a template: write \"${request.body.project == \\\"web\\\"}\".")
 		return "", at, false
 	}
 	rng := expr.Range()
@@ -194,6 +195,7 @@ func (c *Condition) Compile() (*Test, error) {
 			return nil, fmt.Errorf("condition refers to %q", traversalText(ref))
 		}
 	}
+	bounded(expr)
 	return &Test{expr}, nil
 }
 
@@ -213,7 +215,7 @@ func (t *Test) Holds(f RequestFacts) (ok bool, err error) {
 	}
 	v, diags := t.expr.Value(conditionContext(request))
 	if diags.HasErrors() {
-		return false, errors.New(diags[0].Summary + ": " + diags[0].Detail)
+		return false, firstProblem(diags)
 	}
 	if v.IsNull() || !v.IsKnown() || v.Type() != cty.Bool {
 		return false, errors.New("the condition gives neither true nor false")

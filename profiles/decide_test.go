@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -233,4 +234,78 @@ func FuzzConnect(f *testing.F) {
 			t.Fatalf("denying %q allows %q", deny, s)
 		}
 	})
+}
+
+// TestDatagram: a rule is of one transport, and a deny of both.
+func TestDatagram(t *testing.T) {
+	n := network(t, `
+allow "ntp.example.com:123" { protocol = "udp" }
+allow "web.example.com" {}
+allow "10.20.0.0/16" {
+  ports    = [53]
+  protocol = "udp"
+}
+allow "10.20.0.0/16" {
+  ports    = [443]
+  protocol = "tcp"
+}
+deny "10.20.99.0/24" {}
+`)
+	for _, tt := range []struct {
+		over       string
+		name, addr string
+		port       uint16
+		want       Action
+		reason     string
+	}{
+		{"udp", "ntp.example.com", "", 123, Allow, ""},
+		{"tcp", "ntp.example.com", "", 123, Deny, "no rule of the profile allows ntp.example.com"},
+		{"udp", "ntp.example.com", "", 124, Deny, "the profile allows UDP to ntp.example.com on port 123, not on 124"},
+		{"udp", "web.example.com", "", 443, Deny, "no rule of the profile allows UDP to web.example.com"}, // QUIC
+		{"tcp", "web.example.com", "", 443, Allow, ""},
+		{"udp", "", "10.20.1.1", 53, Allow, ""},
+		{"tcp", "", "10.20.1.1", 53, Deny, "the profile allows 10.20.1.1 on port 443, not on 53"},
+		{"udp", "", "10.20.1.1", 443, Deny, "the profile allows UDP to 10.20.1.1 on port 53, not on 443"},
+		{"udp", "", "10.20.99.1", 53, Deny, "the profile denies 10.20.99.1"},
+	} {
+		decide := n.Connect
+		if tt.over == "udp" {
+			decide = n.Datagram
+		}
+		var addr netip.Addr
+		if tt.addr != "" {
+			addr = netip.MustParseAddr(tt.addr)
+		}
+		if v := decide(tt.name, addr, tt.port); v.Action != tt.want || v.Reason != tt.reason {
+			t.Errorf("%s %s%s:%d is %s (%s), want %s (%s)", tt.over, tt.name, tt.addr, tt.port, v.Action, v.Reason, tt.want, tt.reason)
+		}
+	}
+	if v := n.Resolve("ntp.example.com"); v.Action != Allow {
+		t.Errorf("a name that is allowed for UDP alone does not resolve: %s", v.Reason)
+	}
+	for _, u := range n.Ports() {
+		if u.Port == 123 || u.Port == 53 {
+			t.Errorf("a UDP port is among the TCP ones: %v", u)
+		}
+	}
+}
+
+func TestTooManyUDPPorts(t *testing.T) {
+	load := func(n int) error {
+		var ports []string
+		for i := range n {
+			ports = append(ports, strconv.Itoa(5000+i))
+		}
+		_, diags, _ := Load("/p/test.hcl", mapOptions(map[string]string{"/p/test.hcl": "network {\n allow \"a.example\" {\n protocol = \"udp\"\n ports = [" + strings.Join(ports, ",") + "]\n }\n}\n"}))
+		if diags.HasErrors() {
+			return diags
+		}
+		return nil
+	}
+	if err := load(MaxUDPPorts); err != nil {
+		t.Error(err)
+	}
+	if err := load(MaxUDPPorts + 1); err == nil || !strings.Contains(err.Error(), "more than 32 different UDP ports") {
+		t.Errorf("one too many: %v", err)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,12 +19,16 @@ type layer struct {
 	mode            *Mode
 	upper           *Upper
 	workspaceSize   *int64
+	workspaceFiles  *int64
 	hide            []Pattern
 	workspaceOrigin *Origin
 
 	files    Files
 	network  Network
 	secrets  []Secret
+	prices   []Price
+	budgets  []Budget
+	sshAgent *SSHAgent
 	passEnv  []Pattern
 	env      []EnvVar
 	syscalls []Syscall
@@ -35,8 +38,26 @@ type layer struct {
 	artifactsSize   *int64
 	artifactsOrigin *Origin
 
+	apply Apply
+
 	auditSize   *int64
+	auditOTLP   *string
 	auditOrigin *Origin
+
+	execDeny, execAsk, execLimit, execApproved []ExecRule
+	execNew                                    *ExecNew
+
+	approvalTimeout *int64
+	approvalQuorum  *int64
+	approvalExtend  *int64
+	approvalNotify  []string
+	approvalOrigin  *Origin
+	approvalWebhook *string
+
+	approvalWebhookKey *Secret
+
+	on    []On
+	tests []Case
 }
 
 // decode reads all of a file but its variables and what it extends.
@@ -49,7 +70,7 @@ func (d *decoder) decode(content *hcl.BodyContent) *layer {
 	for _, b := range content.Blocks {
 		// One of a kind, so that its scalars have one place; limits come in groups
 		// that differ in `enforce`.
-		if first, dup := seen[b.Type]; dup && b.Type != "variable" && b.Type != "limits" && b.Type != "secret" {
+		if first, dup := seen[b.Type]; dup && !profileSchema().block(b.Type).many {
 			d.fail(b.DefRange, "Duplicate block", fmt.Sprintf("The %s block already stands in line %d: put both into one.", b.Type, first.Start.Line))
 		}
 		seen[b.Type] = b.DefRange
@@ -62,6 +83,10 @@ func (d *decoder) decode(content *hcl.BodyContent) *layer {
 			d.network(b, l)
 		case "secret":
 			d.secret(b, l)
+		case "price":
+			d.price(b, l)
+		case "budget":
+			d.budget(b, l)
 		case "process":
 			d.process(b, l)
 		case "syscalls":
@@ -70,8 +95,18 @@ func (d *decoder) decode(content *hcl.BodyContent) *layer {
 			d.limits(b, l)
 		case "artifacts":
 			d.artifacts(b, l)
+		case "apply":
+			d.apply(b, l)
+		case "ssh_agent":
+			d.sshAgent(b, l)
 		case "audit":
 			d.audit(b, l)
+		case "approval":
+			d.approval(b, l)
+		case "on":
+			d.on(b, l)
+		case "test":
+			d.test(b, l)
 		}
 	}
 	return l
@@ -105,6 +140,11 @@ func (d *decoder) workspace(b *hcl.Block, l *layer) {
 			l.workspaceSize = &n
 		}
 	}
+	if a := c.Attributes["files"]; a != nil {
+		if n, ok := d.integer(a.Expr, "number of files", math.MaxInt32); ok {
+			l.workspaceFiles = &n
+		}
+	}
 	l.hide = d.patterns(c.Attributes["hide"], relativePattern)
 }
 
@@ -116,6 +156,13 @@ func (d *decoder) files(b *hcl.Block, l *layer) {
 		Write: d.patterns(c.Attributes["write"], absolute),
 		Exec:  d.patterns(c.Attributes["exec"], absolute),
 		Deny:  d.patterns(c.Attributes["deny"], absolute),
+	}
+	for _, inner := range c.Blocks {
+		if inner.Type == "home" {
+			d.homeSeed(inner, l)
+		} else {
+			d.fileLimit(inner, l)
+		}
 	}
 }
 
@@ -138,8 +185,8 @@ func (d *decoder) patterns(a *hcl.Attribute, parse func(string) (string, error))
 
 var (
 	// variableName is a name as POSIX has it (XBD 8.1), with lower case let in.
-	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	syscallName  = regexp.MustCompile(`^@?[a-z_][a-z0-9_-]*$`)
+	variableName = lazy(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	syscallName  = lazy(`^@?[a-z_][a-z0-9_-]*$`)
 )
 
 func (d *decoder) process(b *hcl.Block, l *layer) {
@@ -147,7 +194,7 @@ func (d *decoder) process(b *hcl.Block, l *layer) {
 	if a := c.Attributes["pass_env"]; a != nil {
 		names, _ := d.texts(a.Expr)
 		for _, t := range names {
-			if !variableName.MatchString(strings.TrimSuffix(t.s, "*")) {
+			if !variableName().MatchString(strings.TrimSuffix(t.s, "*")) {
 				d.fail(t.rng, "Wrong variable", fmt.Sprintf("%q is no name of an environment variable. Write one name, or the beginning of some names and one \"*\" after it, as in \"LC_*\"; a \"*\" alone would pass on every secret.", t.s))
 				continue
 			}
@@ -158,7 +205,7 @@ func (d *decoder) process(b *hcl.Block, l *layer) {
 		keys, values, _ := d.stringMap(a.Expr)
 		for i, k := range keys {
 			switch {
-			case !variableName.MatchString(k.s):
+			case !variableName().MatchString(k.s):
 				d.fail(k.rng, "Wrong variable", fmt.Sprintf("%q is no name of an environment variable: it is made of letters, digits and \"_\".", k.s))
 			case strings.ContainsRune(values[i].s, 0):
 				d.fail(values[i].rng, "Wrong variable", fmt.Sprintf("The value of %q has a NUL in it, which no environment can hold.", k.s))
@@ -167,6 +214,12 @@ func (d *decoder) process(b *hcl.Block, l *layer) {
 			}
 		}
 	}
+	if a := c.Attributes["exec_new"]; a != nil {
+		if s, ok := d.choice(a.Expr, "answer", string(ExecNewAllow), string(ExecNewAsk), string(ExecNewDeny)); ok {
+			l.execNew = new(ExecNew(s))
+		}
+	}
+	d.execRules(c.Blocks, l)
 }
 
 func (d *decoder) syscalls(b *hcl.Block, l *layer) {
@@ -174,7 +227,7 @@ func (d *decoder) syscalls(b *hcl.Block, l *layer) {
 	if a := c.Attributes["allow"]; a != nil {
 		names, _ := d.texts(a.Expr)
 		for _, t := range names {
-			if !syscallName.MatchString(t.s) {
+			if !syscallName().MatchString(t.s) {
 				d.fail(t.rng, "Wrong system call", fmt.Sprintf("%q is no name of a system call: write for example \"ptrace\", or \"@ptrace\" for the group of calls that belong to it.", t.s))
 				continue
 			}
@@ -208,6 +261,7 @@ func (d *decoder) limits(b *hcl.Block, l *layer) {
 		{"time", &l.limits.Time, span},
 		{"idle", &l.limits.Idle, span},
 		{"output", &l.limits.Output, size},
+		{"io_weight", &l.limits.IOWeight, d.ioWeight},
 	} {
 		a := c.Attributes[f.name]
 		if a == nil {
@@ -221,6 +275,17 @@ func (d *decoder) limits(b *hcl.Block, l *layer) {
 			*f.to = &Limit{Value: n, Enforce: enforce, Origin: d.origin(a.NameRange)}
 		}
 	}
+}
+
+// ioWeight reads a share of the disk: the range of cgroup v1, which v2's is made of.
+func (d *decoder) ioWeight(e hcl.Expression) (int64, bool) {
+	const least, most = 10, 1000 // blkio.weight, Documentation/admin-guide/cgroup-v1/blkio-controller.rst
+	n, ok := d.integer(e, "weight", most)
+	if ok && n < least {
+		d.fail(e.Range(), "Wrong weight", fmt.Sprintf("A weight is from %d to %d; everybody else's is 100.", least, most))
+		return 0, false
+	}
+	return n, ok
 }
 
 // cpus reads a number of CPUs, in thousandths.
@@ -263,6 +328,9 @@ func (d *decoder) audit(b *hcl.Block, l *layer) {
 		if n, ok := d.size(a.Expr, leastAudit, "the audit trail needs at least 1MiB"); ok {
 			l.auditSize = &n
 		}
+	}
+	if a := c.Attributes["otlp"]; a != nil {
+		l.auditOTLP = new(d.url(a, "http", "https"))
 	}
 }
 

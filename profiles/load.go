@@ -82,6 +82,8 @@ func Load(name string, o Options) (*Spec, hcl.Diagnostics, map[string]*hcl.File)
 		l.visit(top, nil, nil)
 		l.unusedVars()
 		l.secretsKnown()
+		l.optionalPlain()
+		l.budgetsKnown()
 	}
 	sortDiagnostics(l.diags, l.files)
 	if l.diags.HasErrors() {
@@ -92,6 +94,11 @@ func Load(name string, o Options) (*Spec, hcl.Diagnostics, map[string]*hcl.File)
 		l.fail(nil, "No workspace", "The folder that agentjail was started in is not known, and the profile names no other one: write path = \"...\" in the workspace block.")
 		return nil, l.diags, l.parsed
 	}
+	if l.socketCounts(spec); l.diags.HasErrors() {
+		return nil, l.diags, l.parsed
+	}
+	l.lint(spec)
+	sortDiagnostics(l.diags, l.files)
 	return spec, l.diags, l.parsed
 }
 
@@ -109,8 +116,10 @@ type loader struct {
 	files    []*file              // in the order they were read
 	layers   []*layer             // a file comes after all that it extends
 	bindings []binding            // of secrets to hosts
-	state    map[string]visit     // by key
-	declared map[string]bool      // variables of any file
+
+	budgetUses []budgetUse
+	state      map[string]visit // by key
+	declared   map[string]bool  // variables of any file
 }
 
 func (l *loader) fail(rng *hcl.Range, summary, detail string) {
@@ -155,6 +164,10 @@ func (l *loader) find(name string, from *file, rng *hcl.Range) *file {
 	}
 	if src, ok := builtinSource(name); ok {
 		return &file{base: name, path: builtinPath, builtin: true, dir: -1, src: src}
+	}
+	if why := refusedProfiles[name]; why != "" {
+		l.fail(rng, "Refused profile", why)
+		return nil
 	}
 	l.fail(rng, "No such profile", fmt.Sprintf("There is no profile %q among the built-in ones (%s)%s.%s A file is named by its path, for example \"./%s.hcl\".",
 		name, strings.Join(Builtins(), ", "), inDirs(l.o.Dirs), didYouMean(name, profileNames(l.o)), name))
@@ -213,6 +226,7 @@ func (l *loader) visit(f *file, chain []string, rng *hcl.Range) {
 	layer := d.decode(content)
 	l.diags = append(l.diags, d.diags...)
 	l.bindings = append(l.bindings, d.bindings...)
+	l.budgetUses = append(l.budgetUses, d.budgetUses...)
 	chain = append(slices.Clone(chain), f.base)
 	for _, p := range parents {
 		if parent := l.find(p.s, f, p.rng.Ptr()); parent != nil {

@@ -48,9 +48,14 @@ func (f *Files) Decide(p string, op Op) FileVerdict {
 		lists = [][]Pattern{f.Exec}
 	}
 	for _, list := range lists {
-		if rule, ok := matchAny(list, p); ok {
-			return FileVerdict{Action: Allow, Rule: rule}
+		rule, ok := matchAny(list, p)
+		if !ok {
+			continue
 		}
+		if _, ok := f.Ceiling.lets(p, op); !ok {
+			return FileVerdict{Action: Deny, Reason: fmt.Sprintf("the ceiling of this machine does not let anyone %s %s", op, p)}
+		}
+		return FileVerdict{Action: Allow, Rule: rule}
 	}
 	return FileVerdict{Action: Deny, Reason: fmt.Sprintf("no rule of the profile allows to %s %s", op, p)}
 }

@@ -12,6 +12,7 @@ import (
 // same protocol; a less specific one adds nothing.
 type Access struct {
 	Rules []*NetRule
+	Under *Access // the ceiling's, which must allow a request too; nil where it says nothing
 }
 
 // Access finds the rules for a host that Connect allows.
@@ -20,38 +21,54 @@ func (n *Network) Access(name string, addr netip.Addr, port uint16) Access {
 	if v.Action != Allow {
 		return Access{}
 	}
-	name, addr, err := canonicalTarget(name, addr)
-	if err != nil {
-		return Access{}
-	}
-	if name != "" {
-		addr = netip.Addr{}
-	}
-	top, _ := v.Rule.covers(name, addr)
+	own := n.decideBy("the profile", tcp, name, addr, port)
 	a := Access{}
-	for i := range n.Allow {
-		r := &n.Allow[i]
-		s, ok := r.covers(name, addr)
-		if ok && s == top && allowsPort(r, port) && r.Protocol == v.Rule.Protocol {
-			a.Rules = append(a.Rules, r)
+	for _, r := range n.access(name, addr, port, own) {
+		a.Rules = append(a.Rules, r.speaking(v.Rule.Protocol))
+	}
+	if v.Under != nil {
+		under := Access{}
+		for _, r := range n.Ceiling.access(name, addr, port, Verdict{Rule: v.Under}) {
+			under.Rules = append(under.Rules, r.speaking(v.Rule.Protocol))
 		}
+		a.Under = &under
 	}
 	return a
 }
 
 // Plaintext says whether the rules can only be carried out by looking into TLS.
 func (a Access) Plaintext() bool {
-	return slices.ContainsFunc(a.Rules, (*NetRule).plaintext)
+	return slices.ContainsFunc(a.Rules, (*NetRule).plaintext) || a.Under != nil && a.Under.Plaintext()
 }
 
 func (r *NetRule) plaintext() bool {
-	return r.Protocol == ProtocolTLS && (!r.AnyRequest || len(r.Secrets) > 0 || r.Limit != nil)
+	return r.Protocol == ProtocolTLS && (!r.AnyRequest || len(r.Secrets) > 0 || r.Limit != nil || r.Provider != "" || r.Sanitize != "" || len(r.Faults) > 0)
+}
+
+// Sanitizes says whether the host's HTML answers are sanitized: where one of its rules
+// says so, another does not undo it.
+func (a Access) Sanitizes() bool {
+	return slices.ContainsFunc(a.Rules, func(r *NetRule) bool { return r.Sanitize == SanitizeHTML })
+}
+
+// Faults are those that a request may meet: of the rule that allows it, and where no
+// request rule does, of every rule of the host.
+func (a Access) Faults(m RequestMatch) (faults []*Fault) {
+	for _, r := range a.Rules {
+		if m.Request != nil && r != m.Rule {
+			continue
+		}
+		for i := range r.Faults {
+			faults = append(faults, &r.Faults[i])
+		}
+	}
+	return faults
 }
 
 // Intercepts lists the allows that need the plaintext of TLS.
 func (n *Network) Intercepts() (rules []*NetRule) {
 	for i := range n.Allow {
-		if n.Allow[i].plaintext() {
+		if n.Allow[i].plaintext() || n.cappedPlaintext(&n.Allow[i]) {
 			rules = append(rules, &n.Allow[i])
 		}
 	}

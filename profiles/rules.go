@@ -19,6 +19,12 @@ func (d *decoder) network(b *hcl.Block, l *layer) {
 			l.network.Allow = append(l.network.Allow, d.allow(rule)...)
 		case "deny":
 			l.network.Deny = append(l.network.Deny, d.deny(rule)...)
+		case "ask":
+			l.network.Ask = append(l.network.Ask, d.ask(rule)...)
+		case "host_port":
+			d.portRules(rule, &l.network.HostPorts)
+		case "publish":
+			d.portRules(rule, &l.network.Publish)
 		}
 	}
 }
@@ -29,7 +35,8 @@ func (d *decoder) network(b *hcl.Block, l *layer) {
 // of all hosts and all ports.
 func (d *decoder) allow(b *hcl.Block) (rules []NetRule) {
 	c := d.content(b.Body, allowSchema())
-	hosts, ok := d.hosts(b, c)
+	ready := d.like(c)
+	hosts, ok := d.hosts(b, c, ready)
 	ports, fine := d.ports(c.Attributes["ports"])
 	ok = ok && fine
 	model := NetRule{Label: b.Labels[0]}
@@ -37,14 +44,66 @@ func (d *decoder) allow(b *hcl.Block) (rules []NetRule) {
 		model.Reason, _ = d.sentenceText(a.Expr)
 	}
 	if a := c.Attributes["protocol"]; a != nil {
-		p, fine := d.choice(a.Expr, "protocol", string(ProtocolTLS), string(ProtocolHTTP), string(ProtocolSSH), string(ProtocolTCP))
-		model.Protocol, ok = Protocol(p), ok && fine
+		p, fine := d.protocol(a, ProtocolUDP)
+		model.Protocol, ok = p, ok && fine
+	}
+	if a := c.Attributes["approved"]; a != nil {
+		var fine bool
+		model.Approved, fine = d.boolean(a.Expr)
+		ok = ok && fine
 	}
 	d.upstream(c, &model)
+	bound := len(d.bindings)
 	ok = d.requests(c, &model) && ok
+	d.provider(c, ready, &model)
 	if !ok {
 		return nil
 	}
+	if i := slices.IndexFunc(hosts, func(h host) bool { return len(portsOf(h, ports)) == 0 }); i >= 0 && model.Protocol == ProtocolUDP {
+		d.fail(c.Attributes["protocol"].Expr.Range(), "No port", fmt.Sprintf("A UDP rule names its ports: write for example %q or ports = [123].", hosts[i].HostPattern.String()+":123"))
+		return nil
+	}
+	rules = withPorts(hosts, ports, model)
+	d.requestProtocol(c, rules)
+	d.providerProtocol(c, rules)
+	d.wildcardSecret(c, rules)
+	withoutTLS(d.bindings[bound:], rules)
+	return rules
+}
+
+// ask reads one ask block. Like an allow it has ports, 443 without any, and says what
+// is spoken there once it is granted.
+func (d *decoder) ask(b *hcl.Block) (rules []NetRule) {
+	c := d.content(b.Body, askSchema())
+	hosts, ok := d.hosts(b, c, nil)
+	ports, fine := d.ports(c.Attributes["ports"])
+	ok = ok && fine
+	model := NetRule{Label: b.Labels[0]}
+	if a := c.Attributes["reason"]; a != nil {
+		model.Reason, _ = d.sentenceText(a.Expr)
+	}
+	if a := c.Attributes["protocol"]; a != nil {
+		p, fine := d.protocol(a)
+		model.Protocol, ok = p, ok && fine
+	}
+	if !ok {
+		return nil
+	}
+	return withPorts(hosts, ports, model)
+}
+
+// protocol reads a protocol: one of the four over TCP, or of more.
+func (d *decoder) protocol(a *hcl.Attribute, more ...Protocol) (Protocol, bool) {
+	words := []string{string(ProtocolTLS), string(ProtocolHTTP), string(ProtocolSSH), string(ProtocolTCP)}
+	for _, p := range more {
+		words = append(words, string(p))
+	}
+	p, ok := d.choice(a.Expr, "protocol", words...)
+	return Protocol(p), ok
+}
+
+// withPorts makes the rules of an allow or an ask out of its hosts and ports.
+func withPorts(hosts []host, ports []uint16, model NetRule) (rules []NetRule) {
 	for _, h := range hosts {
 		p := portsOf(h, ports)
 		if len(p) == 0 {
@@ -57,14 +116,12 @@ func (d *decoder) allow(b *hcl.Block) (rules []NetRule) {
 			rules = join(rules, r)
 		}
 	}
-	d.requestProtocol(c, rules)
-	d.wildcardSecret(c, rules)
 	return rules
 }
 
 func (d *decoder) deny(b *hcl.Block) (rules []NetRule) {
 	c := d.content(b.Body, denySchema())
-	hosts, ok := d.hosts(b, c)
+	hosts, ok := d.hosts(b, c, nil)
 	ports, fine := d.ports(c.Attributes["ports"])
 	model := NetRule{Label: b.Labels[0]}
 	if a := c.Attributes["reason"]; a != nil {
@@ -101,7 +158,7 @@ type host struct {
 }
 
 // hosts reads the hosts of a rule: the list `hosts`, and only without one the label.
-func (d *decoder) hosts(b *hcl.Block, c *hcl.BodyContent) (list []host, ok bool) {
+func (d *decoder) hosts(b *hcl.Block, c *hcl.BodyContent, ready *Ready) (list []host, ok bool) {
 	label := text{b.Labels[0], b.LabelRanges[0]}
 	if label.s == "" {
 		d.fail(label.rng, "Wrong host", "The rule has an empty label. Write the host there, or a word of your own and the hosts in hosts = [...].")
@@ -115,6 +172,10 @@ func (d *decoder) hosts(b *hcl.Block, c *hcl.BodyContent) (list []host, ok bool)
 			d.fail(a.Expr.Range(), "No host", "The list is empty, so the rule is about no host. Name one, or take the rule out.")
 			return nil, false
 		}
+	}
+	if known, fine := d.readyHosts(b, c, ready); fine {
+		texts = known
+		ok = len(known) > 0
 	}
 	hasPorts := c.Attributes["ports"] != nil
 	for _, t := range texts {
@@ -230,4 +291,26 @@ func parseUpstream(s string) (string, error) {
 		return "", errors.New("an upstream needs its port: write for example \"127.0.0.1:8443\"")
 	}
 	return net.JoinHostPort(p.String(), strconv.Itoa(int(port))), nil
+}
+
+// MaxUDPPorts is how many different UDP ports a profile may name: each takes two
+// sockets in the jail, and all of a jail's sockets go through one message of at most
+// 253 descriptors (unix(7), SCM_MAX_FD).
+const MaxUDPPorts = 32
+
+// udpPorts reports a profile that names more UDP ports than there are sockets for.
+func (l *loader) udpPorts(s *Spec) {
+	ports := map[uint16]bool{}
+	for _, r := range s.Network.Allow {
+		if r.transport() != udp {
+			continue
+		}
+		for _, p := range r.Ports {
+			ports[p] = true
+		}
+		if len(ports) > MaxUDPPorts {
+			l.fail(nil, "Too many UDP ports", fmt.Sprintf("With the rule of %s the profile names more than %d different UDP ports.", r.Origin, MaxUDPPorts))
+			return
+		}
+	}
 }

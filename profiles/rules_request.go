@@ -3,7 +3,6 @@ package profiles
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,11 +13,20 @@ import (
 func (d *decoder) requests(c *hcl.BodyContent, r *NetRule) bool {
 	ok := true
 	r.AnyRequest = true
-	for _, q := range c.Blocks {
+	for _, q := range c.Blocks.OfType("request") {
 		r.AnyRequest = false
 		rule, fine := d.request(q)
 		ok = ok && fine
 		r.Requests = append(r.Requests, rule)
+	}
+	for _, b := range c.Blocks.OfType("fault") {
+		f, fine := d.fault(b)
+		ok = ok && fine
+		r.Faults = append(r.Faults, f)
+	}
+	if a := c.Attributes["sanitize"]; a != nil {
+		s, fine := d.choice(a.Expr, "kind of answer to sanitize", string(SanitizeHTML))
+		r.Sanitize, ok = Sanitize(s), ok && fine
 	}
 	if a := c.Attributes["secret"]; a != nil {
 		ok = d.bind(a, r) && ok
@@ -60,7 +68,7 @@ func (d *decoder) quota(a *hcl.Attribute) *Quota {
 
 // methodName is a method as they are all written; RFC 9110 section 9.1 has them case
 // sensitive.
-var methodName = regexp.MustCompile(`^[A-Z][A-Z0-9_-]*$`)
+var methodName = lazy(`^[A-Z][A-Z0-9_-]*$`)
 
 func (d *decoder) request(b *hcl.Block) (q RequestRule, ok bool) {
 	ok = true
@@ -71,7 +79,7 @@ func (d *decoder) request(b *hcl.Block) (q RequestRule, ok bool) {
 		case m == "CONNECT":
 			d.fail(b.LabelRanges[0], "Wrong method", "CONNECT would open a connection to another host: write an allow for that host.")
 			ok = false
-		case m == "*" && b.Labels[0] == "*", methodName.MatchString(m):
+		case m == "*" && b.Labels[0] == "*", methodName().MatchString(m):
 			if !slices.Contains(q.Methods, m) {
 				q.Methods = append(q.Methods, m)
 			}
@@ -93,6 +101,16 @@ func (d *decoder) request(b *hcl.Block) (q RequestRule, ok bool) {
 	if a := c.Attributes["limit"]; a != nil {
 		q.Limit = d.quota(a)
 	}
+	if a := c.Attributes["spend"]; a != nil {
+		var fine bool
+		q.Spend, fine = d.spend(a)
+		ok = ok && fine
+	}
+	if a := c.Attributes["ask"]; a != nil {
+		var fine bool
+		q.Ask, fine = d.boolean(a.Expr)
+		ok = ok && fine
+	}
 	if a := c.Attributes["reason"]; a != nil {
 		q.Reason, _ = d.sentenceText(a.Expr)
 	}
@@ -100,7 +118,7 @@ func (d *decoder) request(b *hcl.Block) (q RequestRule, ok bool) {
 }
 
 // forProtocol takes out of a rule what its protocol has not. A credential never goes
-// over plain HTTP, and nobody looks into SSH and opaque TCP.
+// over plain HTTP, and nobody looks into SSH, opaque TCP and UDP.
 func (r *NetRule) forProtocol() {
 	switch r.Protocol {
 	case ProtocolTLS:
@@ -108,7 +126,7 @@ func (r *NetRule) forProtocol() {
 	case ProtocolHTTP:
 		r.Secrets = nil
 	default:
-		r.Secrets, r.Requests, r.AnyRequest = nil, nil, false
+		r.Secrets, r.Requests, r.AnyRequest, r.Provider, r.Sanitize, r.Faults = nil, nil, false, "", "", nil
 	}
 }
 
@@ -118,12 +136,17 @@ func (d *decoder) requestProtocol(c *hcl.BodyContent, rules []NetRule) {
 	has := func(p Protocol) bool {
 		return slices.ContainsFunc(rules, func(r NetRule) bool { return r.Protocol == p })
 	}
-	opaque := ProtocolTCP
-	if has(ProtocolSSH) {
-		opaque = ProtocolSSH
-	}
-	if len(c.Blocks) > 0 && has(opaque) {
-		d.fail(c.Blocks[0].DefRange, "Not HTTP", fmt.Sprintf("Request rules are for TLS and HTTP, and this rule also allows %s, where they would not hold. Put its ports into an allow of their own.", opaque))
+	opaque := []Protocol{ProtocolSSH, ProtocolTCP, ProtocolUDP}
+	if i := slices.IndexFunc(opaque, has); i >= 0 {
+		if blocks := c.Blocks.OfType("request"); len(blocks) > 0 {
+			d.fail(blocks[0].DefRange, "Not HTTP", fmt.Sprintf("Request rules are for TLS and HTTP, and this rule also allows %s, where they would not hold. Put its ports into an allow of their own.", opaque[i]))
+		}
+		if blocks := c.Blocks.OfType("fault"); len(blocks) > 0 {
+			d.fail(blocks[0].DefRange, "Not HTTP", fmt.Sprintf("Faults are for TLS and HTTP, and this rule also allows %s, where there would be none. Put its ports into an allow of their own.", opaque[i]))
+		}
+		if a := c.Attributes["sanitize"]; a != nil {
+			d.fail(a.NameRange, "Not HTTP", fmt.Sprintf("Answers are sanitized over TLS and HTTP, and this rule also allows %s, where they would not be. Put its ports into an allow of their own.", opaque[i]))
+		}
 	}
 	if a := c.Attributes["secret"]; a != nil && len(rules) > 0 && !has(ProtocolTLS) {
 		d.fail(a.NameRange, "No TLS", "A secret is only sent over TLS, and this rule has none.")

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +12,7 @@ import (
 )
 
 // headerName is a token of RFC 9110 section 5.6.2.
-var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+var headerName = lazy("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
 // secret reads a secret block. Where it comes from and where it goes to are one of a
 // few each: a secret with two sources would have two values.
@@ -26,43 +25,72 @@ func (d *decoder) secret(b *hcl.Block, l *layer) {
 	case slices.ContainsFunc(l.secrets, func(o Secret) bool { return o.Name == x.Name }):
 		d.fail(b.DefRange, "Duplicate secret", fmt.Sprintf("The secret %q already stands above.", x.Name))
 	}
+	ready := d.like(c)
 	d.secretSource(b, c, &x)
-	d.secretUse(b, c, &x)
+	d.optional(c, &x)
+	d.secretUse(b, c, ready, &x)
+	likeSecret(&x, ready, c)
 	l.secrets = append(l.secrets, x)
 }
 
-// one reports where not exactly one of some arguments is there.
-func (d *decoder) one(b *hcl.Block, c *hcl.BodyContent, what string, names ...string) bool {
+// one reports where not exactly one of some arguments is there, or of a service of the
+// ready list, which says the usual one, more than one.
+func (d *decoder) one(b *hcl.Block, c *hcl.BodyContent, like bool, what string, names ...string) bool {
 	var found []string
 	for _, n := range names {
 		if c.Attributes[n] != nil {
 			found = append(found, n)
 		}
 	}
-	if len(found) == 1 {
+	if len(found) == 1 || len(found) == 0 && like {
 		return true
 	}
 	d.fail(b.DefRange, "Wrong secret", fmt.Sprintf("A secret has exactly one of %s, which says %s; this one has %d.", strings.Join(names, ", "), what, len(found)))
 	return false
 }
 
-func (d *decoder) secretSource(b *hcl.Block, c *hcl.BodyContent, x *Secret) {
-	d.one(b, c, "where it comes from", "env", "file", "command")
-	variable := func(name string, to *string) {
-		a := c.Attributes[name]
-		if a == nil {
-			return
+// variableName reads an argument that names an environment variable.
+func (d *decoder) variableName(c *hcl.BodyContent, name string, to *string) {
+	a := c.Attributes[name]
+	if a == nil {
+		return
+	}
+	if t, ok := d.text(a.Expr); ok {
+		if !variableName().MatchString(t.s) {
+			d.fail(t.rng, "Wrong variable", fmt.Sprintf("%q is no name of an environment variable.", t.s))
 		}
-		if t, ok := d.text(a.Expr); ok {
-			if !variableName.MatchString(t.s) {
-				d.fail(t.rng, "Wrong variable", fmt.Sprintf("%q is no name of an environment variable.", t.s))
-			}
-			*to = t.s
+		*to = t.s
+	}
+}
+
+// aws reads the block that makes an AWS key of a secret. Such a key goes nowhere, so
+// that nothing else may say where it goes.
+func (d *decoder) aws(blocks hcl.Blocks, c *hcl.BodyContent, x *Secret) {
+	for _, name := range []string{"header", "format", "query", "basic", "inject"} {
+		if a := c.Attributes[name]; a != nil {
+			d.fail(a.NameRange, "Wrong secret", fmt.Sprintf("An AWS key signs requests and is not sent: `%s` has no meaning beside `aws`.", name))
 		}
 	}
-	variable("env", &x.Env)
+	if len(blocks) > 1 {
+		d.fail(blocks[1].DefRange, "Duplicate block", fmt.Sprintf("The aws block already stands in line %d.", blocks[0].DefRange.Start.Line))
+	}
+	in := d.content(blocks[0].Body, awsSchema())
+	x.AWS = &AWS{AccessKeyEnv: "AWS_ACCESS_KEY_ID"}
+	d.variableName(in, "access_key_env", &x.AWS.AccessKeyEnv)
+	d.variableName(in, "session_token_env", &x.AWS.SessionTokenEnv)
+	names := []string{x.Variable, x.AWS.AccessKeyEnv, x.AWS.SessionTokenEnv}
+	for i, n := range names {
+		if n != "" && slices.Contains(names[:i], n) {
+			d.fail(blocks[0].DefRange, "Wrong variable", fmt.Sprintf("The variable %s would hold two things: the secret access key, the access key ID and the session token have a variable each.", n))
+		}
+	}
+}
+
+func (d *decoder) secretSource(b *hcl.Block, c *hcl.BodyContent, x *Secret) {
+	d.one(b, c, c.Attributes["like"] != nil, "where it comes from", "env", "file", "command")
+	d.variableName(c, "env", &x.Env)
 	x.Variable = x.Env
-	variable("variable", &x.Variable)
+	d.variableName(c, "variable", &x.Variable)
 	if a := c.Attributes["file"]; a != nil {
 		if d.file.builtin {
 			d.fail(a.NameRange, "Wrong secret", "A built-in profile reads no file.")
@@ -75,24 +103,16 @@ func (d *decoder) secretSource(b *hcl.Block, c *hcl.BodyContent, x *Secret) {
 		}
 	}
 	if a := c.Attributes["command"]; a != nil {
-		words, ok := d.texts(a.Expr)
-		switch {
-		case ok && d.file.builtin:
-			d.fail(a.NameRange, "Wrong secret", "A built-in profile runs no program.")
-		case ok && (len(words) == 0 || words[0].s == ""):
-			d.fail(a.Expr.Range(), "Wrong command", "A command is a list of the program and its arguments: write for example [\"pass\", \"show\", \"name\"].")
-		}
-		for _, w := range words {
-			if strings.ContainsRune(w.s, 0) {
-				d.fail(w.rng, "Wrong command", "An argument can't have a NUL in it.")
-			}
-			x.Command = append(x.Command, w.s)
-		}
+		x.Command = d.command(a)
 	}
 }
 
-func (d *decoder) secretUse(b *hcl.Block, c *hcl.BodyContent, x *Secret) {
-	d.one(b, c, "where it goes", "header", "query", "basic")
+func (d *decoder) secretUse(b *hcl.Block, c *hcl.BodyContent, ready *Ready, x *Secret) {
+	if blocks := c.Blocks.OfType("aws"); len(blocks) > 0 {
+		d.aws(blocks, c, x)
+		return
+	}
+	d.one(b, c, c.Attributes["like"] != nil, "where it goes", "header", "query", "basic")
 	str := func(name string, to *string) (text, bool) {
 		a := c.Attributes[name]
 		if a == nil {
@@ -105,14 +125,14 @@ func (d *decoder) secretUse(b *hcl.Block, c *hcl.BodyContent, x *Secret) {
 	if t, ok := str("header", &x.Header); ok {
 		x.Header = strings.ToLower(t.s)
 		switch {
-		case !headerName.MatchString(t.s):
+		case !headerName().MatchString(t.s):
 			d.fail(t.rng, "Wrong header", fmt.Sprintf("%q is no name of a header: write for example \"authorization\" or \"x-api-key\".", t.s))
 		case framingHeader(x.Header):
 			d.fail(t.rng, "Wrong header", fmt.Sprintf("The header %q is about the connection and can't carry a secret.", t.s))
 		}
 	}
 	if t, ok := str("format", &x.Format); ok {
-		if c.Attributes["header"] == nil {
+		if c.Attributes["header"] == nil && (ready == nil || ready.Header == "") {
 			d.fail(t.rng, "Wrong format", "`format` is of a header's value: write header = \"...\" too.")
 		}
 		if strings.Count(t.s, "%s") != 1 || strings.Count(t.s, "%") != 1 || strings.ContainsAny(t.s, "\r\n\x00") {
@@ -138,8 +158,9 @@ func framingHeader(name string) bool {
 
 // binding is a use of a secret by an allow.
 type binding struct {
-	secret string
-	rng    hcl.Range
+	secret    string
+	rng       hcl.Range
+	alsoPlain bool // the allow holds on a protocol that is not TLS too
 }
 
 // bind reads the `secret` of an allow: one reference, or a list of them.
@@ -164,7 +185,7 @@ func (d *decoder) bind(a *hcl.Attribute, r *NetRule) bool {
 		if !slices.Contains(r.Secrets, name.Name) {
 			r.Secrets = append(r.Secrets, name.Name)
 		}
-		d.bindings = append(d.bindings, binding{name.Name, e.Range()})
+		d.bindings = append(d.bindings, binding{secret: name.Name, rng: e.Range()})
 	}
 	return ok
 }

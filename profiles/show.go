@@ -19,7 +19,7 @@ const originColumn = 56
 // WriteText writes a resolved profile as a profile, with each rule's origin as a
 // comment behind it. What it writes loads again, to the same rules.
 func WriteText(w io.Writer, s *Spec) error {
-	t := &textWriter{w: bufio.NewWriter(w)}
+	t := &textWriter{w: bufio.NewWriter(w), network: &s.Network}
 	t.printf("# %s, resolved. It stands on:", s.Name)
 	for _, src := range s.Sources {
 		t.printf("#   %s (%s) sha256:%s", src.File, printable(src.Path), src.SHA256)
@@ -34,6 +34,7 @@ func WriteText(w io.Writer, s *Spec) error {
 	t.rule(Origin{}, "mode  = %s", quote(string(s.Workspace.Mode)))
 	t.rule(Origin{}, "upper = %s", quote(string(s.Workspace.Upper)))
 	t.rule(Origin{}, "size  = %s", quote(FormatSize(s.Workspace.Size)))
+	t.rule(Origin{}, "files = %d", s.Workspace.Files)
 	t.patterns("hide", s.Workspace.Hide)
 	t.close()
 
@@ -42,19 +43,36 @@ func WriteText(w io.Writer, s *Spec) error {
 	t.patterns("write", s.Files.Write)
 	t.patterns("exec", s.Files.Exec)
 	t.patterns("deny", s.Files.Deny)
+	t.seeds(s.Files)
 	t.close()
 
 	t.open("network", Origin{})
 	for _, r := range s.Network.Allow {
 		t.netRule("allow", r)
 	}
+	for _, r := range s.Network.Ask {
+		t.netRule("ask", r)
+	}
 	for _, r := range s.Network.Deny {
 		t.netRule("deny", r)
+	}
+	for _, r := range s.Network.HostPorts {
+		t.portRule("host_port", r)
+	}
+	for _, r := range s.Network.Publish {
+		t.portRule("publish", r)
 	}
 	t.close()
 	for _, x := range s.Secrets {
 		t.secret(x)
 	}
+	for _, p := range s.Prices {
+		t.price(p)
+	}
+	for _, b := range s.Budgets {
+		t.budget(b)
+	}
+	t.sshAgent(s.SSHAgent)
 
 	t.open("process", Origin{})
 	t.patterns("pass_env", s.Process.PassEnv)
@@ -62,6 +80,7 @@ func WriteText(w io.Writer, s *Spec) error {
 		v := s.Process.Env[i]
 		return fmt.Sprintf("%s = %s", quote(v.Name), quote(v.Value)), v.Origin // in quotes, since a name may be HCL's own word "for"
 	})
+	t.execRules(s.Process)
 	t.close()
 
 	t.open("syscalls", Origin{})
@@ -79,15 +98,26 @@ func WriteText(w io.Writer, s *Spec) error {
 	t.rule(Origin{}, "size = %s", quote(FormatSize(s.Artifacts.Size)))
 	t.close()
 
+	t.handOffs(s.Apply)
+
 	t.open("audit", s.Audit.Origin)
 	t.rule(Origin{}, "size = %s", quote(FormatSize(s.Audit.Size)))
+	if s.Audit.OTLP != "" {
+		t.printf("otlp = %s", quote(s.Audit.OTLP))
+	}
 	t.close()
+	t.events(s)
+	for _, x := range s.Tests {
+		t.test(x)
+	}
+	t.ceiling(s)
 	return t.w.Flush() // a bufio.Writer keeps its first error for this
 }
 
 type textWriter struct {
-	w      *bufio.Writer
-	indent string
+	w       *bufio.Writer
+	indent  string
+	network *Network // whose rules are written
 }
 
 func (t *textWriter) printf(format string, args ...any) {
@@ -112,7 +142,7 @@ func (t *textWriter) open(header string, o Origin) {
 }
 
 func (t *textWriter) close() {
-	t.indent = t.indent[2:]
+	t.indent = t.indent[:len(t.indent)-2]
 	t.printf("}")
 }
 
@@ -127,7 +157,7 @@ func (t *textWriter) list(open, end string, n int, item func(int) (string, Origi
 		s, o := item(i)
 		t.rule(o, "%s", s)
 	}
-	t.indent = t.indent[2:]
+	t.indent = t.indent[:len(t.indent)-2]
 	t.printf("%s", end)
 }
 
@@ -137,8 +167,34 @@ func (t *textWriter) patterns(name string, list []Pattern) {
 	})
 }
 
+func (t *textWriter) portRule(kind string, r PortRule) {
+	t.open(kind+" "+quote(r.Label), r.Origin)
+	if r.Reason != "" {
+		t.printf("reason = %s", quote(r.Reason))
+	}
+	t.quota(r.Limit)
+	t.caps(r.Upload, r.Download, r.Connections)
+	t.close()
+}
+
+// caps writes what is counted in bytes and connections.
+func (t *textWriter) caps(upload, download, connections int64) {
+	for _, a := range []struct {
+		name string
+		size int64
+	}{{"upload", upload}, {"download", download}} {
+		if a.size != 0 {
+			t.printf("%s = %s", a.name, quote(FormatSize(a.size)))
+		}
+	}
+	if connections != 0 {
+		t.printf("connections = %d", connections)
+	}
+}
+
 func (t *textWriter) netRule(action string, r NetRule) {
 	t.open(action+" "+quote(r.Label), r.Origin)
+	t.cappedRule(action, &r)
 	hosts := make([]string, len(r.Hosts))
 	for i, h := range r.Hosts {
 		hosts[i] = quote(h.String())
@@ -158,20 +214,22 @@ func (t *textWriter) netRule(action string, r NetRule) {
 			t.printf("%s = %s", a.name, quote(a.value))
 		}
 	}
+	if r.Approved {
+		t.printf("approved = true")
+	}
 	if len(r.Secrets) > 0 {
 		t.printf("secret = [secret.%s]", strings.Join(r.Secrets, ", secret."))
 	}
-	t.quota(r.Limit)
-	for _, a := range []struct {
-		name string
-		size int64
-	}{{"upload", r.Upload}, {"download", r.Download}} {
-		if a.size != 0 {
-			t.printf("%s = %s", a.name, quote(FormatSize(a.size)))
-		}
+	if r.Provider != "" {
+		t.printf("provider = %s", quote(string(r.Provider)))
 	}
-	if r.Connections != 0 {
-		t.printf("connections = %d", r.Connections)
+	t.quota(r.Limit)
+	t.caps(r.Upload, r.Download, r.Connections)
+	if r.Sanitize != "" {
+		t.printf("sanitize = %s", quote(string(r.Sanitize)))
+	}
+	for _, f := range r.Faults {
+		t.fault(f)
 	}
 	for _, q := range r.Requests {
 		t.open("request "+quote(strings.Join(q.Methods, "|"))+" "+quote(q.Path), q.Origin)
@@ -179,10 +237,35 @@ func (t *textWriter) netRule(action string, r NetRule) {
 			t.printf("when = %s", q.When.Source)
 		}
 		t.quota(q.Limit)
+		t.spends(q.Spend)
+		if q.Ask {
+			t.printf("ask = true")
+		}
 		if q.Reason != "" {
 			t.printf("reason = %s", quote(q.Reason))
 		}
 		t.close()
+	}
+	t.close()
+}
+
+func (t *textWriter) fault(f Fault) {
+	t.open("fault "+quote(string(f.Kind)), f.Origin)
+	t.printf("rate = %s", strconv.FormatFloat(f.Rate, 'f', -1, 64))
+	if f.Seed != nil {
+		t.printf("seed = %d", *f.Seed)
+	}
+	switch f.Kind {
+	case FaultStatus:
+		t.printf("status = %d", f.Status)
+		if f.Body != "" {
+			t.printf("body = %s", quote(f.Body))
+		}
+	case FaultDelay:
+		t.printf("delay = %s", quote(FormatDuration(f.Delay)))
+	case FaultTruncate:
+		t.printf("after = %s", quote(FormatSize(f.After)))
+	case FaultReset:
 	}
 	t.close()
 }
@@ -196,21 +279,28 @@ func (t *textWriter) quota(q *Quota) {
 func (t *textWriter) secret(x Secret) {
 	t.open("secret "+quote(x.Name), x.Origin)
 	for _, a := range []struct{ name, value string }{
-		{"env", x.Env}, {"file", x.File}, {"variable", x.Variable}, {"header", x.Header}, {"format", x.Format}, {"query", x.Query}, {"basic", x.Basic},
+		{"like", x.Like}, {"env", x.Env}, {"file", x.File}, {"variable", x.Variable}, {"header", x.Header}, {"format", x.Format}, {"query", x.Query}, {"basic", x.Basic},
 	} {
 		if a.value != "" {
 			t.printf("%s = %s", a.name, quote(a.value))
 		}
 	}
 	if len(x.Command) > 0 {
-		words := make([]string, len(x.Command))
-		for i, w := range x.Command {
-			words[i] = quote(w)
-		}
-		t.printf("command = [%s]", strings.Join(words, ", "))
+		t.printf("command = %s", quoteList(x.Command))
 	}
 	if x.Inject {
 		t.printf("inject = true")
+	}
+	if x.Optional {
+		t.printf("optional = true")
+	}
+	if a := x.AWS; a != nil {
+		t.open("aws", Origin{})
+		t.printf("access_key_env = %s", quote(a.AccessKeyEnv))
+		if a.SessionTokenEnv != "" {
+			t.printf("session_token_env = %s", quote(a.SessionTokenEnv))
+		}
+		t.close()
 	}
 	t.close()
 }
@@ -234,6 +324,7 @@ func (t *textWriter) limits(l *Limits, e Enforce) {
 		{"time", l.Time, span},
 		{"idle", l.Idle, span},
 		{"output", l.Output, size},
+		{"io_weight", l.IOWeight, count},
 	} {
 		if f.limit != nil && f.limit.Enforce == e {
 			t.rule(f.limit.Origin, "%s = %s", f.name, f.write(f.limit.Value))
@@ -244,7 +335,17 @@ func (t *textWriter) limits(l *Limits, e Enforce) {
 
 // quote writes a string as HCL does, its escapes and "${" included.
 func quote(s string) string {
-	return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
+	return string(tokensOf(cty.StringVal(s)))
+}
+
+func tokensOf(v cty.Value) []byte { return hclwrite.TokensForValue(v).Bytes() }
+
+func quoteList(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // printable keeps a file's name from ending the comment that it stands in.

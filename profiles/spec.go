@@ -21,11 +21,21 @@ type Spec struct {
 	Files       Files     `json:"files"`
 	Network     Network   `json:"network"`
 	Secrets     []Secret  `json:"secrets"`
+	SSHAgent    *SSHAgent `json:"ssh_agent,omitempty"`
+	Budgets     []Budget  `json:"budgets"`
+	Prices      []Price   `json:"prices"` // the profile's own, beside those that come with agentjail
+	On          []On      `json:"on"`
 	Process     Process   `json:"process"`
 	Syscalls    []Syscall `json:"syscalls"` // opened beyond the base allowlist
 	Limits      Limits    `json:"limits"`
 	Artifacts   Artifacts `json:"artifacts"`
+	Apply       Apply     `json:"apply"`
 	Audit       Audit     `json:"audit"`
+	Approval    Approval  `json:"approval"`
+	Tests       []Case    `json:"tests"` // what `agentjail profile test` tries
+
+	Ceiling        *Source    `json:"ceiling,omitempty"`         // that capped it
+	SyscallCeiling *[]Syscall `json:"syscall_ceiling,omitempty"` // of Syscalls, those that are in it too are opened
 }
 
 // Source is one file that took part in a profile.
@@ -101,8 +111,10 @@ type Workspace struct {
 	Path   string    `json:"path"` // absolute and clean; symlinks are resolved by the caller of Load
 	Mode   Mode      `json:"mode"`
 	Upper  Upper     `json:"upper"`
-	Size   int64     `json:"size"` // bytes that the agent may add
-	Hide   []Pattern `json:"hide"` // relative doublestar globs that do not exist in the jail
+	Size   int64     `json:"size"`             // bytes that the agent may add
+	Files  int64     `json:"files"`            // files and folders that the agent may add
+	Hide   []Pattern `json:"hide"`             // relative doublestar globs that do not exist in the jail
+	Within string    `json:"within,omitempty"` // absolute; the ceiling's folder that it must lie in; see Lies
 	Origin Origin    `json:"origin"`
 }
 
@@ -119,28 +131,42 @@ type Files struct {
 	Write []Pattern `json:"write"`
 	Exec  []Pattern `json:"exec"` // read and execute
 	Deny  []Pattern `json:"deny"`
+
+	Home   []HomeSeed  `json:"home"`   // what the fresh home folder begins with
+	Limits []FileLimit `json:"limits"` // how often files may be acted on
+
+	Ceiling *FilesCeiling `json:"ceiling,omitempty"` // must let it too
 }
 
 // Protocol is what may be spoken on a connection that a rule allows.
 type Protocol string
 
 // The protocols. TLS wants a ClientHello whose SNI is the name; HTTP wants a Host
-// header that is the name; SSH wants an SSH identification line; TCP is opaque.
+// header that is the name; SSH wants an SSH identification line; TCP is opaque, and
+// so is UDP, which the other four are not about: a rule is of one transport.
 const (
 	ProtocolTLS  Protocol = "tls"
 	ProtocolHTTP Protocol = "http"
 	ProtocolSSH  Protocol = "ssh"
 	ProtocolTCP  Protocol = "tcp"
+	ProtocolUDP  Protocol = "udp"
 )
 
-// Network is what the jail may reach. Deny beats allow, and what nothing matches
-// is denied.
+// Network is what the jail may reach. Deny beats ask beats allow, and what nothing
+// matches is denied.
 type Network struct {
 	Allow []NetRule `json:"allow"`
+	Ask   []NetRule `json:"ask"`
 	Deny  []NetRule `json:"deny"`
+
+	Ceiling *Network `json:"ceiling,omitempty"` // must allow it too: of the two verdicts, the stricter one counts
+	Open    bool     `json:"open,omitempty"`    // of a ceiling that only denies: what it does not deny it allows
+
+	HostPorts []PortRule `json:"host_ports"` // of the host's loopback, in the jail
+	Publish   []PortRule `json:"publish"`    // of the jail's, on the host's loopback
 }
 
-// NetRule is one `allow` or `deny` block of `network`.
+// NetRule is one `allow`, `ask` or `deny` block of `network`.
 type NetRule struct {
 	Label      string        `json:"label"` // as written
 	Hosts      []HostPattern `json:"hosts"`
@@ -149,18 +175,55 @@ type NetRule struct {
 	Upstream   string        `json:"upstream,omitempty"`    // host:port dialled instead of the name
 	UpstreamCA string        `json:"upstream_ca,omitempty"` // absolute path of a PEM file
 	Reason     string        `json:"reason,omitempty"`
+	Inactive   string        `json:"inactive,omitempty"` // why the rule lets nothing in this run; see Without
+	Approved   bool          `json:"approved,omitempty"` // of an allow: a person said yes for good, and no ask is about it
 	Origin     Origin        `json:"origin"`
 
 	// What may be asked of the host: everything (AnyRequest), or what Requests name
 	// and nothing else. It counts for TLS and HTTP; nobody looks into the rest.
 	AnyRequest bool          `json:"any_request,omitempty"`
 	Requests   []RequestRule `json:"requests,omitempty"`
-	Secrets    []string      `json:"secrets,omitempty"` // names of those that the host may get
+	Secrets    []string      `json:"secrets,omitempty"`  // names of those that the host may get
+	Provider   Provider      `json:"provider,omitempty"` // how its answers tell what they cost
 
-	Limit       *Quota `json:"limit,omitempty"`       // requests of each host; connections where nobody looks into them
+	Limit       *Quota `json:"limit,omitempty"`       // requests of each host; connections (UDP: flows) where nobody looks into them
 	Upload      int64  `json:"upload,omitempty"`      // bytes to each host in a run; 0: no cap
 	Download    int64  `json:"download,omitempty"`    // bytes from each host in a run; 0: no cap
 	Connections int64  `json:"connections,omitempty"` // to each host at once; 0: no cap
+
+	Sanitize Sanitize `json:"sanitize,omitempty"` // what is taken out of answers
+	Faults   []Fault  `json:"faults,omitempty"`   // in the order in which they are tried
+}
+
+// Sanitize is the kind of answers that are sanitized.
+type Sanitize string
+
+// SanitizeHTML takes out of HTML what a reader of the page would not see.
+const SanitizeHTML Sanitize = "html"
+
+// FaultKind is what goes wrong.
+type FaultKind string
+
+// The faults: the gateway answers in the host's place; waits before it asks the host;
+// ends the connection unanswered; cuts the host's answer off.
+const (
+	FaultStatus   FaultKind = "status"
+	FaultDelay    FaultKind = "delay"
+	FaultReset    FaultKind = "reset"
+	FaultTruncate FaultKind = "truncate"
+)
+
+// Fault is one `fault` block of an `allow`: something that goes wrong on purpose, so
+// that it can be seen how the agent takes it.
+type Fault struct {
+	Kind   FaultKind     `json:"kind"`
+	Rate   float64       `json:"rate"`           // share of the requests, above 0 and up to 1
+	Seed   *int64        `json:"seed,omitempty"` // of the draw; nil: another one in each run
+	Status int           `json:"status,omitempty"`
+	Body   string        `json:"body,omitempty"`
+	Delay  time.Duration `json:"delay,omitempty"`
+	After  int64         `json:"after,omitempty"` // bytes of the answer's body that come through
+	Origin Origin        `json:"origin"`
 }
 
 // RequestRule is one `request` block of an `allow`.
@@ -169,6 +232,8 @@ type RequestRule struct {
 	Path    string     `json:"path"`    // a pattern; see MatchPath
 	When    *Condition `json:"when,omitempty"`
 	Limit   *Quota     `json:"limit,omitempty"` // of each host
+	Spend   []Spend    `json:"spend,omitempty"` // by the budgets' names
+	Ask     bool       `json:"ask,omitempty"`   // a person decides about each
 	Reason  string     `json:"reason,omitempty"`
 	Origin  Origin     `json:"origin"`
 }
@@ -189,9 +254,10 @@ type Quota struct {
 
 // Secret is a credential that the gateway puts into requests and the jail never
 // holds. It comes from exactly one of Env, File and Command, and goes into exactly
-// one of Header, Query and Basic.
+// one of Header, Query and Basic, or signs requests as AWS says.
 type Secret struct {
 	Name    string   `json:"name"`
+	Like    string   `json:"like,omitempty"`    // name in the ready list
 	Env     string   `json:"env,omitempty"`     // a variable of the caller's
 	File    string   `json:"file,omitempty"`    // absolute path
 	Command []string `json:"command,omitempty"` // program and arguments, no shell
@@ -202,7 +268,17 @@ type Secret struct {
 	Query    string `json:"query,omitempty"`    // parameter
 	Basic    string `json:"basic,omitempty"`    // user name of HTTP basic authentication
 	Inject   bool   `json:"inject,omitempty"`   // also into requests that have none
+	Optional bool   `json:"optional,omitempty"` // what names it is not in force where it is not there
+	AWS      *AWS   `json:"aws,omitempty"`
 	Origin   Origin `json:"origin"`
+}
+
+// AWS says that a secret is an AWS secret access key, which is never sent but signs
+// requests (Signature Version 4), and where what belongs to it comes from. The jail
+// has placeholders of these in variables of the same names.
+type AWS struct {
+	AccessKeyEnv    string `json:"access_key_env"`
+	SessionTokenEnv string `json:"session_token_env,omitempty"`
 }
 
 // HostKind tells the three forms of a host pattern apart.
@@ -223,10 +299,17 @@ type HostPattern struct {
 	Prefix netip.Prefix `json:"prefix,omitempty"` // prefix: masked, IPv4-mapped unmapped
 }
 
-// Process is the agent's environment.
+// Process is the agent's environment, and the programs that it starts. What may be
+// executed at all is for Files to say; these rules refuse, ask and count beyond it.
 type Process struct {
 	PassEnv []Pattern `json:"pass_env"` // names taken from the caller's environment; "LC_*" is a glob
 	Env     []EnvVar  `json:"env"`      // set, sorted by name
+
+	Deny     []ExecRule `json:"deny"`
+	Ask      []ExecRule `json:"ask"`
+	Limit    []ExecRule `json:"limit"`
+	Approved []ExecRule `json:"approved"` // what Ask does not ask about any more
+	ExecNew  ExecNew    `json:"exec_new"` // programs that the agent wrote itself
 }
 
 // EnvVar is a variable that the profile sets.
@@ -268,6 +351,7 @@ type Limits struct {
 	Time      *Limit `json:"time,omitempty"`       // nanoseconds of wall time
 	Idle      *Limit `json:"idle,omitempty"`       // nanoseconds without output and without CPU use
 	Output    *Limit `json:"output,omitempty"`     // bytes of stdout and stderr together
+	IOWeight  *Limit `json:"io_weight,omitempty"`  // share of a busy disk, 10 to 1000; others have 100
 }
 
 // Duration is the value of a time limit.
@@ -282,6 +366,7 @@ type Artifacts struct {
 
 // Audit configures the trail.
 type Audit struct {
-	Size   int64  `json:"size"` // bytes of audit.jsonl
+	Size   int64  `json:"size"`           // bytes of audit.jsonl
+	OTLP   string `json:"otlp,omitempty"` // URL of a collector that gets the same events
 	Origin Origin `json:"origin"`
 }

@@ -25,7 +25,8 @@ type decoder struct {
 	ctx   *hcl.EvalContext
 	diags hcl.Diagnostics
 
-	bindings []binding
+	bindings   []binding
+	budgetUses []budgetUse
 }
 
 func (d *decoder) fail(rng hcl.Range, summary, detail string) {

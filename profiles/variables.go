@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -33,14 +34,30 @@ func (l *loader) variables(d *decoder, c *hcl.BodyContent) {
 		}
 		first[name] = b.DefRange
 		l.declared[name] = true
-		values[name] = d.variable(b, name, l.o.Vars)
+		values[name] = d.variable(b, name, l.o)
 	}
 	d.ctx.Variables["var"] = cty.ObjectVal(values)
 }
 
-func (d *decoder) variable(b *hcl.Block, name string, vars map[string]string) cty.Value {
+// VariablePrefix is what the names of environment variables begin with that give a
+// profile's variables their values; "-" in a name is "_" there.
+const VariablePrefix = "AGENTJAIL_VAR_"
+
+// given finds the value that was given for a variable from outside: on the command
+// line, else in the environment.
+func (o *Options) given(name string) (string, bool) {
+	if v, ok := o.Vars[name]; ok {
+		return v, true
+	}
+	if o.Env == nil {
+		return "", false
+	}
+	return o.Env(VariablePrefix + strings.ReplaceAll(name, "-", "_"))
+}
+
+func (d *decoder) variable(b *hcl.Block, name string, o *Options) cty.Value {
 	c := d.content(b.Body, variableSchema())
-	given, isGiven := vars[name]
+	given, isGiven := o.given(name)
 	if err := checkText(given); err != nil {
 		d.fail(b.DefRange, "Wrong value", fmt.Sprintf("The value given for the variable %q can't be used: %v.", name, err))
 		return cty.DynamicVal
@@ -48,7 +65,7 @@ func (d *decoder) variable(b *hcl.Block, name string, vars map[string]string) ct
 	a := c.Attributes["default"]
 	if a == nil {
 		if !isGiven {
-			d.fail(b.DefRange, "No value", fmt.Sprintf("The variable %q has no value: write default = \"...\" in it.", name))
+			d.fail(b.DefRange, "No value", fmt.Sprintf("The variable %q has no value: write default = \"...\" in it, or give one with --var %s=VALUE.", name, name))
 			return cty.DynamicVal // so that its uses are no mistakes of their own
 		}
 		return cty.StringVal(given)

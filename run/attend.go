@@ -13,6 +13,7 @@ import (
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/run/react"
 )
 
 // ending is how the run ended.
@@ -42,12 +43,17 @@ func (s *session) abort(why abort) {
 
 // attend carries the agent's input and output, its signals and its limits until it
 // ends or is ended.
-func (s *session) attend(ctl *control, m *meter, pipes *relay) (end ending, err error) {
+func (s *session) attend(ctl *signals, m *meter, pipes *relay) (end ending, err error) {
 	var tty *terminal
 	if s.terminal {
-		if tty, err = openTerminal(s.host.Stdin, s.jail.PTY, m); err != nil {
+		recording, err := s.record()
+		if err != nil {
+			return end, fmt.Errorf("recording: %w", err)
+		}
+		if tty, err = openTerminal(s.host.Stdin, s.jail.PTY, m, recording); err != nil {
 			return end, fmt.Errorf("terminal: %w", err)
 		}
+		tty.input = s.opt.RecordInput
 		s.stack.push("restore the terminal", tty.restore)
 		tty.start()
 	} else {
@@ -65,25 +71,41 @@ func (s *session) attend(ctl *control, m *meter, pipes *relay) (end ending, err 
 		if rerr := tty.restore(); rerr != nil && err == nil {
 			err = fmt.Errorf("terminal: %w", rerr)
 		}
+		if tty.cast != nil {
+			if cerr := tty.cast.Close(end.Code); cerr != nil {
+				s.sink.Emit(audit.Finding{Title: "the recording of the terminal is not whole", Detail: cerr.Error(), Severity: "low", Outcome: audit.Failed})
+			}
+		}
 	} else {
 		pipes.drain()
 	}
 	return end, err
 }
 
-func (s *session) wait(ctl *control, m *meter, tty *terminal) (ending, error) {
-	var timeUp, mustEnd <-chan time.Time
-	if l := s.spec.Limits.Time; l != nil {
-		timeUp = time.After(l.Duration())
-	}
-	idle := newIdle(s.spec.Limits.Idle, m, s.jail)
-	defer idle.stop()
+func (s *session) wait(ctl *signals, m *meter, tty *terminal) (ending, error) {
+	var mustEnd, sayEnd, askedEnd <-chan time.Time
+	var why *react.Event // the profile's reaction to it ends the run
+	clock := s.newClock()
+	defer clock.stop()
+	idle := newIdle(s.spec.Limits.Idle, m, s.jail, s.still.frozen)
+	defer func() { idle.stop() }()
 	sampler := s.newSampler()
 	defer sampler.stop()
+	full := m.full
 	for {
 		select {
 		case e := <-s.jail.Ended():
-			return s.ended(e)
+			if sampler.last(e) {
+				end := limitEnding("memory", unix.SIGKILL)
+				end.agent = e
+				return end, nil
+			}
+			end, err := s.ended(e)
+			if err == nil && (askedEnd != nil || why != nil && why.Ends) {
+				by := stopped(*why, unix.SIGTERM)
+				end.Code, end.Signal, end.Reason = by.Code, by.Signal, by.Reason
+			}
+			return end, err
 		case <-s.jail.Stopped():
 			if tty == nil {
 				continue
@@ -94,7 +116,7 @@ func (s *session) wait(ctl *control, m *meter, tty *terminal) (ending, error) {
 			if err := s.jail.Resume(); err != nil {
 				return ending{}, err
 			}
-		case sig := <-ctl.signals:
+		case sig := <-ctl.ch:
 			ends, within := s.signal(ctl, sig.(syscall.Signal), tty)
 			if ends && within == 0 {
 				return ending{Code: 128 + int(sig.(syscall.Signal)), Signal: unix.SignalName(sig.(syscall.Signal)), Reason: "signal"}, nil
@@ -104,22 +126,56 @@ func (s *session) wait(ctl *control, m *meter, tty *terminal) (ending, error) {
 			}
 		case <-mustEnd:
 			return ending{Code: 128 + int(unix.SIGKILL), Signal: "SIGKILL", Reason: "killed after the grace period"}, nil
-		case <-timeUp:
-			s.limit("time", s.spec.Limits.Time, "ns")
-			return ending{Code: ExitTimeLimit, Reason: "time limit"}, nil
-		case <-idle.up:
-			s.limit("idle", s.spec.Limits.Idle, "ns")
-			return ending{Code: 128 + int(unix.SIGKILL), Reason: "idle limit"}, nil
-		case name := <-sampler.over:
-			l := s.spec.Limits.Memory
-			if name != "memory" {
-				l = &profiles.Limit{Value: s.plan.Workspace.Size, Origin: s.spec.Workspace.Origin}
+		case <-s.asked.ready:
+			do, e := s.asked.take()
+			switch do {
+			case profiles.ReactKill:
+				return stopped(e, unix.SIGKILL), nil
+			case profiles.ReactStop:
+				if why == nil {
+					why, sayEnd = &e, time.After(sayWhy)
+				}
+			case profiles.ReactPause, profiles.ReactFreeze:
+				if !s.heldBy(do, e) {
+					return stopped(e, unix.SIGKILL), nil
+				}
 			}
-			s.limit(name, l, "bytes")
-			return ending{Code: 128 + int(unix.SIGKILL), Reason: name + " limit"}, nil
-		case <-m.full:
-			s.limit("output", s.spec.Limits.Output, "bytes")
-			return ending{Code: 128 + int(unix.SIGKILL), Reason: "output limit"}, nil
+		case <-sayEnd:
+			// An agent that was stopped at its terminal could not end by itself.
+			_ = s.jail.Signal(unix.SIGTERM)
+			_ = s.jail.Signal(unix.SIGCONT)
+			askedEnd = time.After(grace)
+		case <-askedEnd:
+			return stopped(*why, unix.SIGKILL), nil
+		case <-clock.soon:
+			clock.ask()
+		case more := <-clock.given:
+			clock.extend(more)
+		case <-clock.up:
+			if clock.again() {
+				continue
+			}
+			if end, now := s.over("time", clock.limit(), "ns", true); now {
+				return end, nil
+			}
+			// Whoever lets a held run go on gives it as much again.
+			clock.restart()
+		case <-idle.up:
+			if end, now := s.over("idle", s.spec.Limits.Idle, "ns", true); now {
+				return end, nil
+			}
+			idle.stop()
+			idle = newIdle(s.spec.Limits.Idle, m, s.jail, s.still.frozen)
+		case name := <-sampler.over:
+			l, unit := s.sampled(name)
+			if end, now := s.over(name, l, unit, false); now {
+				return end, nil
+			}
+		case <-full:
+			if end, now := s.over("output", s.spec.Limits.Output, "bytes", true); now {
+				return end, nil
+			}
+			full = nil // nothing more comes out
 		case why := <-s.aborts:
 			return ending{Code: ExitAgentjail, Reason: string(why)}, nil
 		}
@@ -143,7 +199,7 @@ func (s *session) ended(e jail.End) (ending, error) {
 }
 
 // signal passes a signal on, or handles it if it is about our terminal.
-func (s *session) signal(ctl *control, sig syscall.Signal, tty *terminal) (ends bool, within time.Duration) {
+func (s *session) signal(ctl *signals, sig syscall.Signal, tty *terminal) (ends bool, within time.Duration) {
 	switch sig {
 	case unix.SIGWINCH:
 		if tty != nil {
@@ -163,13 +219,10 @@ func (s *session) signal(ctl *control, sig syscall.Signal, tty *terminal) (ends 
 		}
 		return false, 0
 	}
-	_ = s.jail.Signal(sig)
+	if !s.still.frozen() { // nobody would take it
+		_ = s.jail.Signal(sig)
+	}
 	return ctl.ends(sig)
-}
-
-// limit records that a limit ended the run.
-func (s *session) limit(name string, l *profiles.Limit, unit string) {
-	s.sink.Emit(audit.LimitHit{Limit: name, Value: l.Value, Unit: unit, Action: "killed", Rule: l.Origin.String()})
 }
 
 // idle watches for a run in which nothing happens: no output and no CPU time.
@@ -178,7 +231,7 @@ type idle struct {
 	quit chan struct{}
 }
 
-func newIdle(l *profiles.Limit, m *meter, j *jail.Jail) *idle {
+func newIdle(l *profiles.Limit, m *meter, j *jail.Jail, held func() bool) *idle {
 	i := &idle{up: make(chan struct{}), quit: make(chan struct{})}
 	if l == nil {
 		return i
@@ -200,7 +253,7 @@ func newIdle(l *profiles.Limit, m *meter, j *jail.Jail) *idle {
 				if last := time.Unix(0, m.last.Load()); last.After(since) {
 					since = last
 				}
-				if busy {
+				if busy || held() {
 					since = now
 				}
 				if now.Sub(since) >= l.Duration() {

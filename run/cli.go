@@ -53,17 +53,28 @@ func newApp(h Host) *cli.App {
 }
 
 func commands(h Host) []*cli.Command {
-	return []*cli.Command{
+	return append([]*cli.Command{
 		runCommand(h),
 		runsCommand(h),
+		diffCommand(h),
+		applyCommand(h),
+		replayCommand(h),
+		reportCommand(h),
 		logsCommand(h),
 		verifyCommand(h),
+		budgetCommand(h),
+		approveCommand(h),
 		profileCommand(h),
+		whyCommand(h),
+		learnCommand(h),
 		doctorCommand(h),
+		attackCommand(h),
 		cleanCommand(h),
 		completionCommand(h),
 		doctorProbeCommand(h),
-	}
+		inspectCommand(h),
+		topCommand(h),
+	}, orderCommands(h)...)
 }
 
 func runCommand(h Host) *cli.Command {
@@ -72,7 +83,7 @@ func runCommand(h Host) *cli.Command {
 		Usage:     "run a command in a jail",
 		ArgsUsage: "[--] COMMAND [ARG...]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`NAME` or FILE of the profile", DefaultText: "default"},
+			&cli.StringFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`NAME` or FILE of the profile", DefaultText: "the command's own, or default"},
 			&cli.StringFlag{Name: "workspace", Aliases: []string{"w"}, Usage: "`FOLDER` that the agent works on", DefaultText: "the profile's, or this folder"},
 			&cli.BoolFlag{Name: "force-workspace", Usage: "accept / or the home folder as the workspace"},
 			&cli.StringFlag{Name: "artifacts", Usage: "put artifacts, changes.patch and changes.json into `FOLDER`"},
@@ -82,9 +93,13 @@ func runCommand(h Host) *cli.Command {
 			&cli.StringSliceFlag{Name: "var", Usage: "`NAME=VALUE` of a variable of the profile"},
 			&cli.BoolFlag{Name: "strict", Usage: "take the profile's warnings as errors"},
 			&cli.StringFlag{Name: "tty", Usage: "give the agent a terminal: auto, always, never", Value: "auto"},
+			&cli.BoolFlag{Name: "no-record", Usage: "leave no recording of the agent's terminal"},
+			&cli.BoolFlag{Name: "record-input", Usage: "record what is typed too, passwords with it"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan as JSON and run nothing"},
 			&cli.IntFlag{Name: "status-fd", Usage: "write how the run ended as JSON to descriptor `N`", Value: -1},
 			&cli.BoolFlag{Name: "json", Usage: "say how the run ended as JSON on stderr"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve the run's metrics at `ADDR:PORT` while it goes on (Prometheus)"},
+			&cli.BoolFlag{Name: "metrics-remote", Usage: "let --metrics be an address that other machines reach"},
 			&cli.BoolFlag{Name: "trace", Usage: "say on stderr when each stage of the run was done"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say nothing at the end"},
 		},
@@ -92,7 +107,8 @@ func runCommand(h Host) *cli.Command {
 			o := Options{Profile: c.String("profile"), Workspace: c.String("workspace"), ForceWorkspace: c.Bool("force-workspace"),
 				Artifacts: c.String("artifacts"), Audit: c.String("audit"), Name: c.String("name"), Keep: c.Bool("keep"),
 				DryRun: c.Bool("dry-run"), JSON: c.Bool("json"), Quiet: c.Bool("quiet"), Trace: c.Bool("trace"), StatusFD: c.Int("status-fd"),
-				TTY: c.String("tty"), Strict: c.Bool("strict"), Argv: c.Args().Slice()}
+				Metrics: c.String("metrics"), MetricsRemote: c.Bool("metrics-remote"),
+				NoRecord: c.Bool("no-record"), RecordInput: c.Bool("record-input"), TTY: c.String("tty"), Strict: c.Bool("strict"), Argv: c.Args().Slice()}
 			var err error
 			if o.Vars, err = parseVars(c.StringSlice("var")); err != nil {
 				return err

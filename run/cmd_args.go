@@ -10,7 +10,7 @@ import (
 
 // ownArguments names the commands whose arguments are a program's: what follows its
 // name is never ours, also without a "--".
-var ownArguments = []string{"run"}
+var ownArguments = []string{"run", "learn"}
 
 // flagsFirst moves a command's flags before its other arguments, as far as a "--":
 // `agentjail logs last --denied` is what people type, and package flag stops at the

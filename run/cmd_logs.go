@@ -9,6 +9,8 @@ import (
 	"iter"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/agentjail/agentjail/audit"
+	"github.com/agentjail/agentjail/profiles"
 )
 
 // followPoll is how often a trail that is being written is looked at: quick for a
@@ -31,11 +34,17 @@ func logsCommand(h Host) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"},
 			&cli.BoolFlag{Name: "denied", Usage: "only what was refused"},
+			&cli.StringSliceFlag{Name: "class", Usage: "only events of this `KIND`, as logs names it (exec, connect, http ...) or OCSF does (4001); may be repeated"},
+			&cli.StringFlag{Name: "since", Usage: "only events since `WHEN`: 10m ago, or a time as 2026-03-04T05:06:07Z or 15:04"},
 			&cli.BoolFlag{Name: "json", Usage: "the events as they are, one a line"},
 		},
 		BashComplete: completeRuns(h),
 		Action: func(c *cli.Context) error {
 			what, err := atMostOne(c)
+			if err != nil {
+				return err
+			}
+			since, err := parseSince(c.String("since"), time.Now())
 			if err != nil {
 				return err
 			}
@@ -57,7 +66,7 @@ func logsCommand(h Host) *cli.Command {
 			if c.Bool("follow") {
 				events = audit.Follow(ctx, f, followPoll, t.over)
 			}
-			o := logOptions{denied: c.Bool("denied"), json: c.Bool("json"), style: h.style(h.Stdout)}
+			o := logOptions{denied: c.Bool("denied"), json: c.Bool("json"), style: h.style(h.Stdout), since: since, classes: c.StringSlice("class")}
 			return showEvents(h.Stdout, h.Stderr, events, o)
 		},
 	}
@@ -65,7 +74,49 @@ func logsCommand(h Host) *cli.Command {
 
 type logOptions struct {
 	denied, json bool
+	classes      []string  // none: all
+	since        time.Time // zero: from the start
 	style        audit.Style
+}
+
+// takes says whether an event is among those that were asked for.
+func (o logOptions) takes(e audit.Event) bool {
+	v := e.View()
+	switch {
+	case o.denied && v.Verdict != string(audit.Blocked):
+		return false
+	case !o.since.IsZero() && e.Time < o.since.UnixMilli():
+		return false
+	case len(o.classes) == 0:
+		return true
+	}
+	return slices.Contains(o.classes, v.Kind) || slices.Contains(o.classes, strconv.Itoa(e.ClassUID)) || slices.Contains(o.classes, strconv.FormatInt(e.TypeUID, 10))
+}
+
+// parseSince reads a time: how long ago, a time of day (of the last 24 hours), or a date
+// and time.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := profiles.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			at := time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location())
+			if at.After(now) {
+				at = at.AddDate(0, 0, -1)
+			}
+			return at, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--since %q is no time\nhint: write how long ago (10m, 2h, 3d), 15:04, or 2026-03-04T05:06:07Z", s)
 }
 
 // showEvents writes events as they come. A line that is none is said on stderr and
@@ -86,7 +137,7 @@ func showEvents(out, errs io.Writer, events iter.Seq2[audit.Event, error], o log
 		case err != nil:
 			return fmt.Errorf("read the trail: %w", err)
 		}
-		if o.denied && e.View().Verdict != string(audit.Blocked) {
+		if !o.takes(e) {
 			continue
 		}
 		if o.json {

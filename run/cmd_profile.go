@@ -23,7 +23,7 @@ func profileCommand(h Host) *cli.Command {
 	asJSON := &cli.BoolFlag{Name: "json", Usage: "as JSON"}
 	return &cli.Command{
 		Name:   "profile",
-		Usage:  "list, show, check and format profiles",
+		Usage:  "list, show, check, test, compare and format profiles",
 		Action: subcommandOnly,
 		Subcommands: []*cli.Command{
 			{
@@ -37,10 +37,50 @@ func profileCommand(h Host) *cli.Command {
 				Action:       func(c *cli.Context) error { return profileShow(h, c) },
 			},
 			{
+				Name: "providers", Usage: "list the services that a profile can name by like", Flags: []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error { return profileProviders(h, c) },
+			},
+			{
+				Name: "prices", Usage: "list what models cost", Flags: []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error { return profilePrices(h, c) },
+			},
+			{
 				Name: "check", Usage: "find the mistakes in profiles", ArgsUsage: "[NAME|FILE...]",
 				Flags:        []cli.Flag{&cli.BoolFlag{Name: "strict", Usage: "take warnings as errors"}, vars},
 				BashComplete: completeProfiles(h),
 				Action:       func(c *cli.Context) error { return profileCheck(h, c) },
+			},
+			{
+				Name: "test", Usage: "try the test blocks of profiles", ArgsUsage: "[NAME|FILE...]",
+				Flags:        []cli.Flag{asJSON, vars},
+				BashComplete: completeProfiles(h),
+				Action:       func(c *cli.Context) error { return profileTest(h, c) },
+			},
+			{
+				Name: "diff", Usage: "say what NEW lets through that OLD does not; exit code 1 if there is anything", ArgsUsage: "OLD NEW",
+				Flags:        []cli.Flag{asJSON, vars},
+				BashComplete: completeProfiles(h),
+				Action:       func(c *cli.Context) error { return profileDiff(h, c) },
+			},
+			{
+				Name: "unused", Usage: "say which rules and grants no recorded run needed", ArgsUsage: "RUN...",
+				Flags:        []cli.Flag{asJSON},
+				BashComplete: completeRuns(h),
+				Action:       func(c *cli.Context) error { return profileUnused(h, c) },
+			},
+			{
+				Name: "schema", Usage: "print a JSON schema of profiles in JSON syntax, for editors",
+				Action: func(c *cli.Context) error {
+					if err := noArguments(c); err != nil {
+						return err
+					}
+					schema, err := profiles.JSONSchema()
+					if err != nil {
+						return err
+					}
+					_, err = h.Stdout.Write(schema)
+					return err
+				},
 			},
 			{
 				Name: "fmt", Usage: "give profiles their standard layout", ArgsUsage: "FILE... or -",

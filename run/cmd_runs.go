@@ -32,9 +32,12 @@ func runsCommand(h Host) *cli.Command {
 			if err != nil {
 				return err
 			}
-			runs, err := listRuns(d)
+			runs, damaged, err := readRuns(d)
 			if err != nil {
 				return fmt.Errorf("list the runs: %w", err)
+			}
+			for _, b := range damaged {
+				fmt.Fprintf(h.Stderr, "agentjail: run %s is not listed: %s\n", audit.Printable(b.ID), audit.Printable(b.Err.Error()))
 			}
 			if n := c.Int("number"); n > 0 && n < len(runs) {
 				runs = runs[:n]
@@ -72,12 +75,15 @@ func newRunRow(i Info, now time.Time) runRow {
 // writeRuns writes the table that people read.
 func writeRuns(out io.Writer, rows []runRow, zone *time.Location) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tNAME\tSTATE\tSTARTED\tTOOK\tEXIT\tCHANGES\tREFUSED\tPROFILE\tCOMMAND")
+	fmt.Fprintln(w, "ID\tNAME\tSTATE\tSTARTED\tTOOK\tEXIT\tCHANGES\tREFUSED\tCOST\tPROFILE\tCOMMAND")
 	for _, r := range rows {
-		exit, took, changes, refused := "-", "-", "-", "-"
+		exit, took, changes, refused, cost := "-", "-", "-", "-", "-"
 		if r.ExitCode != nil {
 			exit = strconv.Itoa(*r.ExitCode)
 			changes, refused = strconv.Itoa(r.Changes), strconv.FormatInt(r.Refused, 10)
+		}
+		if r.Models != nil {
+			cost = r.Models.cost()
 		}
 		if r.State != StateCrashed {
 			took = shortDuration(time.Duration(r.Duration * float64(time.Second)))
@@ -86,8 +92,8 @@ func writeRuns(out io.Writer, rows []runRow, zone *time.Location) error {
 		if r.Name != "" {
 			name = audit.Printable(r.Name)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", audit.Printable(r.ID), name, r.State,
-			r.Started.In(zone).Format("2006-01-02 15:04:05"), took, exit, changes, refused,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", audit.Printable(r.ID), name, r.State,
+			r.Started.In(zone).Format("2006-01-02 15:04:05"), took, exit, changes, refused, cost,
 			audit.Printable(r.Profile), shorten(audit.Printable(strings.Join(r.Argv, " ")), 60))
 	}
 	return w.Flush()

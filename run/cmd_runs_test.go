@@ -33,15 +33,15 @@ func TestWriteRuns(t *testing.T) {
 	ended, code := started.Add(90*time.Second), 7
 	rows := []runRow{
 		{Info: Info{ID: "b", Name: "two\x1b", Argv: []string{"claude", strings.Repeat("x", 80)}, Profile: "web", Started: started}, State: StateCrashed},
-		{Info: Info{ID: "a", Argv: []string{"true"}, Profile: "default", Started: started, Ended: &ended, ExitCode: &code, Changes: 3, Refused: 12}, State: StateEnded, Duration: 90},
+		{Info: Info{ID: "a", Argv: []string{"true"}, Profile: "default", Started: started, Ended: &ended, ExitCode: &code, Changes: 3, Refused: 12, Models: &modelTotals{Calls: 2, Unpriced: 1, CostMicroUSD: 1_500_000}}, State: StateEnded, Duration: 90},
 	}
 	var b strings.Builder
 	if err := writeRuns(&b, rows, time.UTC); err != nil {
 		t.Fatal(err)
 	}
-	const want = `ID  NAME       STATE    STARTED              TOOK   EXIT  CHANGES  REFUSED  PROFILE  COMMAND
-b   "two\x1b"  crashed  2026-03-04 05:06:07  -      -     -        -        web      claude xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
-a   -          ended    2026-03-04 05:06:07  1m30s  7     3        12       default  true
+	const want = `ID  NAME       STATE    STARTED              TOOK   EXIT  CHANGES  REFUSED  COST     PROFILE  COMMAND
+b   "two\x1b"  crashed  2026-03-04 05:06:07  -      -     -        -        -        web      claude xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+a   -          ended    2026-03-04 05:06:07  1m30s  7     3        12       ≥ $1.50  default  true
 `
 	if b.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)

@@ -51,6 +51,7 @@ var childProbes = map[string]childProbe{
 	"idmap":        {false, probeIDMap},
 	"in-jail":      {false, probeInJail},
 	"in-limits":    {false, probeInLimits},
+	"why":          {false, probeQuestion},
 }
 
 // probeResult is what a child writes to its stdout, one line of JSON.
@@ -216,8 +217,12 @@ func probeOverlay(dir string, memory bool) (string, error) {
 			return "", err
 		}
 	}
-	// The options are jail's own; the folder's name is ours and has no ":" or ",".
-	options := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work + ",userxattr,volatile,xino=off,index=off,metacopy=off"
+	// The options are jail's own; by names from here, since the path of the state folder
+	// may have a ":" or "," in it. This process is the probe's alone.
+	if err := os.Chdir(dir); err != nil {
+		return "", err
+	}
+	options := "lowerdir=lower,upperdir=store/upper,workdir=store/work,userxattr,volatile,xino=off,index=off,metacopy=off"
 	if err := unix.Mount("overlay", merged, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		return "", fmt.Errorf("mount overlay: %w", err)
 	}

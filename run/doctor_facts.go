@@ -73,7 +73,8 @@ func readMounts(mountinfo []byte) (chroot bool, masked []string) {
 	chroot = true
 	sc := bufio.NewScanner(bytes.NewReader(mountinfo))
 	for sc.Scan() {
-		fields := strings.Fields(sc.Text())
+		// Space alone parts them: other white space may be in a name.
+		fields := strings.Split(sc.Text(), " ")
 		if len(fields) < 7 {
 			continue
 		}

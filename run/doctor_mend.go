@@ -83,7 +83,7 @@ func diagnose(layer string, err error, f hostFacts) cause {
 	switch layer {
 	case layerUser, layerInner:
 		return diagnoseUserNS(layer, err, f)
-	case layerMount, layerPID, layerNet, layerIPC, layerUTS, layerCgroupNS, layerTerminal, "container", "file view":
+	case layerMount, layerPID, layerNet, layerIPC, layerUTS, layerCgroupNS, layerTerminal, "container", "file view", "session keyring":
 		return diagnoseNamespace(layer, err, f)
 	case layerProc:
 		return diagnoseProc(err, f)

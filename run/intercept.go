@@ -18,6 +18,7 @@ import (
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/netns"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // interception is what a run needs to let the gateway look into TLS: a CA of its own,
@@ -28,6 +29,7 @@ type interception struct {
 	keys    *netns.Keys
 	secrets []netns.Secret
 	redact  []string // the values, for the trail
+	locked  bool     // this process's memory is kept out of swap
 }
 
 // secretTimeout is how long a secret's command may take; a person may have to unlock
@@ -47,13 +49,16 @@ func (s *session) intercept() error {
 	used := usedSecrets(s.spec)
 	if s.opt.DryRun {
 		for _, x := range used { // nothing is read and nothing is run
-			s.tls.secrets = append(s.tls.secrets, netns.Secret{Secret: x, Placeholder: "placeholder-of-" + x.Name})
+			for _, part := range parts(x) {
+				s.tls.secrets = append(s.tls.secrets, netns.Secret{Secret: x, Part: part, Placeholder: strings.ReplaceAll(strings.TrimSpace("placeholder of "+x.Name+" "+string(part)), " ", "-")})
+			}
 		}
 		return nil
 	}
 	if err := closeMemory(); err != nil {
 		return err
 	}
+	s.tls.locked = netns.LockMemory()
 	life := time.Duration(0)
 	if l := s.spec.Limits.Time; l != nil {
 		life = l.Duration()
@@ -64,20 +69,29 @@ func (s *session) intercept() error {
 	}
 	values := [][]byte{key}
 	for _, x := range used {
-		value, err := s.resolveSecret(x)
-		if err == nil {
-			err = netns.CheckSecret(value)
+		for _, part := range parts(x) {
+			value, err := s.resolvePart(x, part)
+			if err == nil {
+				err = netns.CheckSecret(value)
+			}
+			var placeholder string
+			if err == nil {
+				placeholder, err = netns.NewPlaceholder(value)
+			}
+			if err != nil {
+				return fmt.Errorf("secret %q (%s): %w", x.Name, x.Origin, err)
+			}
+			if odd := x.CheckShape(value); odd != "" && part == netns.PartSecret {
+				if s.opt.Strict {
+					return fmt.Errorf("%s\nhint: --strict takes warnings as errors", odd)
+				}
+				// That nobody can read it is no failure of the run.
+				_, _ = fmt.Fprintln(s.host.Stderr, "agentjail: warning:", odd)
+			}
+			s.tls.redact = append(s.tls.redact, string(value))
+			s.tls.secrets = append(s.tls.secrets, netns.Secret{Secret: x, Placeholder: placeholder, Part: part})
+			values = append(values, value)
 		}
-		var placeholder string
-		if err == nil {
-			placeholder, err = netns.NewPlaceholder(value)
-		}
-		if err != nil {
-			return fmt.Errorf("secret %q (%s): %w", x.Name, x.Origin, err)
-		}
-		s.tls.redact = append(s.tls.redact, string(value))
-		s.tls.secrets = append(s.tls.secrets, netns.Secret{Secret: x, Placeholder: placeholder})
-		values = append(values, value)
 	}
 	if s.tls.keys, err = netns.NewKeys(values...); err != nil {
 		return err
@@ -98,6 +112,18 @@ func usedSecrets(spec *profiles.Spec) (used []profiles.Secret) {
 	return used
 }
 
+// parts are the values that a secret has: one, but for AWS keys.
+func parts(x profiles.Secret) []netns.Part {
+	list := []netns.Part{netns.PartSecret}
+	if x.AWS != nil {
+		list = append(list, netns.PartAccessKey)
+		if x.AWS.SessionTokenEnv != "" {
+			list = append(list, netns.PartSessionToken)
+		}
+	}
+	return list
+}
+
 // closeMemory makes this process one that no other process of its user may look into
 // (prctl(2), PR_SET_DUMPABLE; ptrace(2), "ptrace access mode checking") and that
 // leaves no core file. What it executes from then on is as open as ever.
@@ -114,6 +140,17 @@ func closeMemory() error {
 		return fmt.Errorf("leave no core file: %w", err)
 	}
 	return nil
+}
+
+// resolvePart reads one value of a secret.
+func (s *session) resolvePart(x profiles.Secret, part netns.Part) ([]byte, error) {
+	switch part {
+	case netns.PartAccessKey:
+		x = profiles.Secret{Env: x.AWS.AccessKeyEnv}
+	case netns.PartSessionToken:
+		x = profiles.Secret{Env: x.AWS.SessionTokenEnv}
+	}
+	return s.resolveSecret(x)
 }
 
 // resolveSecret reads a secret from where its block says. Errors never hold anything
@@ -191,9 +228,12 @@ func (s *session) commandSecret(argv []string) ([]byte, error) {
 
 // environment is what the jail sees of it all: placeholders, and where the CA is.
 func (t *interception) environment(env map[string]string, spec *profiles.Spec) {
-	for _, x := range t.secrets {
-		if x.Variable != "" {
-			env[x.Variable] = x.Placeholder
+	for i, x := range t.secrets {
+		if v := x.JailVariable(); v != "" {
+			env[v] = x.Placeholder
+			if mutate.Off(mutate.Placeholder) {
+				env[v] = t.redact[i]
+			}
 		}
 	}
 	if t.cert == nil {
@@ -212,9 +252,12 @@ func (t *interception) environment(env map[string]string, spec *profiles.Spec) {
 // environment or on its command line.
 func (t *interception) checkLeaks(env, argv []string) error {
 	for i, value := range t.redact {
+		if mutate.Off(mutate.Placeholder) {
+			break
+		}
 		for _, kv := range env {
 			if name, v, _ := strings.Cut(kv, "="); strings.Contains(v, value) {
-				return fmt.Errorf("the variable %s would give the secret %q to the agent\nhint: take it out of pass_env and env; the agent gets a placeholder in %s", name, t.secrets[i].Name, t.secrets[i].Variable)
+				return fmt.Errorf("the variable %s would give the secret %q to the agent\nhint: take it out of pass_env and env; the agent gets a placeholder in %s", name, t.secrets[i].Name, t.secrets[i].JailVariable())
 			}
 		}
 		if slices.ContainsFunc(argv, func(a string) bool { return strings.Contains(a, value) }) {
@@ -241,12 +284,22 @@ func (t *interception) forGateway() *netns.Intercept {
 }
 
 // layers say what is in force, for the trail.
-func (t *interception) layers(n *profiles.Network) []jail.Layer {
+func (t *interception) layers(n *profiles.Network, missing []string) []jail.Layer {
 	if t.cert == nil {
 		return nil
 	}
+	secrets := jail.Layer{Name: "secrets", State: "enforced", Detail: fmt.Sprintf("%d secrets, given to the gateway alone; the jail has placeholders", len(t.secrets)), Probe: "this process is not dumpable; no value is in the jail's environment or command line"}
+	if len(missing) > 0 {
+		secrets.Detail += "; optional ones that are not there: " + strings.Join(missing, ", ")
+	}
+	if t.locked {
+		secrets.Detail += "; this process's memory is locked"
+	} else if len(t.secrets) > 0 {
+		secrets.State = "degraded"
+		secrets.Detail += "; what this process keeps of them for the trail's redaction may be swapped out: the limit of locked memory (RLIMIT_MEMLOCK, ulimit -l) is not unlimited"
+	}
 	return []jail.Layer{
 		{Name: "interception", State: "enforced", Detail: fmt.Sprintf("%d rules need the plaintext of TLS; a CA of this run alone, for their hosts alone", len(n.Intercepts())), Probe: "the certificate's name constraints"},
-		{Name: "secrets", State: "enforced", Detail: fmt.Sprintf("%d secrets, given to the gateway alone; the jail has placeholders", len(t.secrets)), Probe: "this process is not dumpable; no value is in the jail's environment or command line"},
+		secrets,
 	}
 }

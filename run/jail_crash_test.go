@@ -20,11 +20,12 @@ import (
 	"github.com/agentjail/agentjail/audit"
 )
 
-// TestJailKilledSupervisor kills the supervisor at a hundred moments, spread over
-// start-up, run and end. With PR_SET_PDEATHSIG and the shim's end at EOF left out,
-// the jail's processes stay.
-func TestJailKilledSupervisor(t *testing.T) {
-	const times, seed = 100, 20240517
+// TestSoakKilledSupervisor kills the supervisor at many moments, spread over start-up,
+// run and end. With PR_SET_PDEATHSIG and the shim's end at EOF left out, the jail's
+// processes stay.
+func TestSoakKilledSupervisor(t *testing.T) {
+	const seed = 20240517
+	times := soakCount(60, 400)
 	random := rand.New(rand.NewPCG(seed, seed))
 	ca := newAuthority(t)
 	network := allowHost("allowed.example", ca.serve(t, "allowed.example", "127.0.0.1:0", &requests{}), ca)

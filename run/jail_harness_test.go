@@ -65,7 +65,8 @@ type caller struct {
 	env       []string
 	extra     []*os.File // inherited by agentjail as descriptors 4 and up
 	stdin     io.Reader
-	cwd       string // the workspace unless set
+	cwd       string   // the workspace unless set
+	flags     []string // of run, of what goes on in the background
 }
 
 func newCaller(t testing.TB, profile string) *caller {
@@ -116,6 +117,7 @@ type runStatus struct {
 	Audit     string `json:"audit"`
 	State     string `json:"state"`
 	Artifacts string `json:"artifacts"`
+	Limits    []struct{ Name, Text, Action string }
 	Error     string `json:"error"`
 }
 
@@ -315,7 +317,7 @@ func needTool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("the host lacks %s (make deps installs it)", name)
+		t.Skipf("the host lacks %s (make deps installs the usual ones)", name)
 	}
 	return path
 }

@@ -20,15 +20,20 @@ func init() {
 		return
 	}
 	helpers = map[string]func([]string) int{
-		"attack":      attackMain,
-		"attack-one":  attackOneMain,
-		"sleep":       sleepMain,
+		"sockets":     socketsMain,
 		"without":     withoutMain,
 		"flood":       floodMain,
 		"files":       filesMain,
 		"state":       stateMain,
 		"digest":      digestMain,
 		"descriptors": descriptorsMain,
+		"traffic":     trafficMain,
+		"execs":       execsMain,
+		"control":     controlMain,
+		"memfd":       memfdMain,
+		"hog":         hogMain,
+		"restless":    restlessMain,
+		"deletes":     deletesMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])

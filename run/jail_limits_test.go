@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,6 +58,12 @@ func TestJailLimits(t *testing.T) {
 			t.Errorf("the agent saw %q", o.stdout)
 		}
 	})
+}
+
+// hasCgroup says whether the host gives this user a cgroup.
+func hasCgroup(t *testing.T) bool {
+	t.Helper()
+	return newCaller(t, limits("memory = \"512MiB\"")).run("true").code == 0
 }
 
 // needCgroup skips where the host gives this user no cgroup, after making sure that
@@ -218,4 +225,21 @@ func TestJailBestEffortLimits(t *testing.T) {
 			t.Errorf("the agent sees %q CPUs, want 1", o.stdout)
 		}
 	})
+}
+
+// cgroupDirs are the folders of a process's cgroups that may have a controller: v1's of
+// that name, and v2's (cgroups(7)).
+func cgroupDirs(t *testing.T, pid int, controller string) (dirs []string) {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) == 3 && (parts[1] == "" || slices.Contains(strings.Split(parts[1], ","), controller)) {
+			dirs = append(dirs, filepath.Join("/sys/fs/cgroup", strings.Split(parts[1], ",")[0], parts[2]))
+		}
+	}
+	return dirs
 }

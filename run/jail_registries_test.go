@@ -118,3 +118,38 @@ func goProxy(t testing.TB) http.Handler {
 	serve(version+".zip", string(data))
 	return mux
 }
+
+// crateRegistry serves the crate "greeting" by the sparse index of registries
+// (https://doc.rust-lang.org/cargo/reference/registry-index.html).
+func crateRegistry(t testing.TB) http.Handler {
+	t.Helper()
+	var crate bytes.Buffer
+	zw := gzip.NewWriter(&crate)
+	tw := tar.NewWriter(zw)
+	for _, f := range [][2]string{
+		{"greeting-1.0.0/Cargo.toml", "[package]\nname = \"greeting\"\nversion = \"1.0.0\"\nedition = \"2021\"\n"},
+		{"greeting-1.0.0/src/lib.rs", "pub const TEXT: &str = \"hello from cargo\";\n"},
+	} {
+		if err := tw.WriteHeader(&tar.Header{Name: f[0], Mode: 0o644, Size: int64(len(f[1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte(f[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /config.json", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"dl":"https://%s/crates"}`, r.Host)
+	})
+	mux.HandleFunc("GET /gr/ee/greeting", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"name":"greeting","vers":"1.0.0","deps":[],"cksum":"%x","features":{},"yanked":false}`+"\n", sha256.Sum256(crate.Bytes()))
+	})
+	mux.HandleFunc("GET /crates/greeting/1.0.0/download", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(crate.Bytes()) })
+	return mux
+}

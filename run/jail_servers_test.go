@@ -56,8 +56,8 @@ func newAuthority(t testing.TB) *authority {
 	return a
 }
 
-// serve starts an HTTPS server for a name at an address of the host's loopback.
-func (a *authority) serve(t testing.TB, name, address string, h http.Handler) string {
+// issue makes a server's certificate for a name.
+func (a *authority) issue(t testing.TB, name string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -70,6 +70,13 @@ func (a *authority) serve(t testing.TB, name, address string, h http.Handler) st
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// serve starts an HTTPS server for a name at an address of the host's loopback.
+func (a *authority) serve(t testing.TB, name, address string, h http.Handler) string {
+	t.Helper()
+	cert := a.issue(t, name)
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		if strings.Contains(address, "[") {
@@ -77,7 +84,7 @@ func (a *authority) serve(t testing.TB, name, address string, h http.Handler) st
 		}
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ErrorLog: nil, TLSConfig: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}}
+	s := &http.Server{Handler: h, ErrorLog: nil, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { s.Close() })
 	return l.Addr().String()

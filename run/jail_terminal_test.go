@@ -32,6 +32,14 @@ type console struct {
 // openConsole starts a command of the caller's on a fresh pty, as a terminal would.
 func openConsole(t *testing.T, c *caller, argv ...string) *console {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), hangGuard)
+	t.Cleanup(cancel)
+	return startConsole(t, c.command(ctx, []string{"--quiet"}, argv...))
+}
+
+// startConsole is openConsole for any command.
+func startConsole(t *testing.T, cmd *exec.Cmd) *console {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("the host lacks /dev/ptmx: %v", err)
@@ -49,12 +57,9 @@ func openConsole(t *testing.T, c *caller, argv ...string) *console {
 		t.Skipf("the host lacks /dev/pts: %v", err)
 	}
 	t.Cleanup(func() { slave.Close() })
-	k := &console{t: t, master: master, slave: slave}
+	k := &console{t: t, master: master, slave: slave, cmd: cmd}
 	k.resize(24, 80)
 	k.before = k.modes()
-	ctx, cancel := context.WithTimeout(context.Background(), hangGuard)
-	t.Cleanup(cancel)
-	k.cmd = c.command(ctx, []string{"--quiet"}, argv...)
 	k.cmd.Stdin, k.cmd.Stdout, k.cmd.Stderr = slave, slave, slave
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := k.cmd.Start(); err != nil {

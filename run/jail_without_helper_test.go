@@ -19,7 +19,12 @@ import (
 //	sysctl:NAME=VALUE     a setting of the user namespace that we are in
 //	mask:PATH             PATH is covered by /dev/null, as container engines cover parts of /proc
 //	overlays:PATH         PATH lies on an overlay of an overlay, which is as deep as the kernel goes
-//	deny:CALL[,...]       system calls answer with an error; see denials
+//	readonly:PATH         PATH and what is mounted below can't be written
+//	hide:PATH             PATH is an empty folder
+//	devices               /dev has what a container's has
+//	chroot:PATH           PATH, which has the host's folders in it, is the root
+//	tiny:PATH=SIZE        PATH is an empty file system of that size
+//	deny:CALL             a system call answers with an error; see denials
 func withoutMain(args []string) int {
 	fail := func(what string, err error) int {
 		fmt.Fprintf(os.Stderr, "without: %s: %v\n", what, err)
@@ -38,11 +43,26 @@ func withoutMain(args []string) int {
 			err = os.WriteFile("/proc/sys/"+strings.ReplaceAll(name, ".", "/"), []byte(value), 0)
 		case "mask":
 			err = unix.Mount("/dev/null", arg, "", unix.MS_BIND, "")
+		case "readonly":
+			err = makeReadOnly(arg)
+		case "hide":
+			err = unix.Mount("tmpfs", arg, "tmpfs", 0, "mode=0755")
+		case "tiny":
+			path, size, _ := strings.Cut(arg, "=")
+			err = unix.Mount("tmpfs", path, "tmpfs", 0, "mode=0700,size="+size)
+		case "devices":
+			err = fewDevices()
+		case "chroot":
+			err = enterChroot(arg)
 		case "overlays":
 			err = stackOverlays(arg)
 		case "deny":
-			filter = append(filter, denials[arg]...)
-			if denials[arg] == nil {
+			program := denials[arg]
+			if arg == "docker" {
+				program = dockerDefault()
+			}
+			filter = append(filter, program...)
+			if program == nil {
 				err = fmt.Errorf("no such denial")
 			}
 		default:
@@ -106,14 +126,30 @@ var denials = map[string][]unix.SockFilter{
 	"move_mount":              denyCall(unix.SYS_MOVE_MOUNT, unix.ENOSYS),
 	"mount_setattr":           denyCall(unix.SYS_MOUNT_SETATTR, unix.ENOSYS),
 	"openat2":                 denyCall(unix.SYS_OPENAT2, unix.ENOSYS),
+	"pivot_root":              denyCall(unix.SYS_PIVOT_ROOT, unix.EPERM),
+	"keyctl":                  denyCall(unix.SYS_KEYCTL, unix.EPERM),
 	"umount2":                 denyCall(unix.SYS_UMOUNT2, unix.EPERM),
 	"netlink:netfilter":       denyArg(unix.SYS_SOCKET, 2, 0xff, unix.NETLINK_NETFILTER, unix.EPROTONOSUPPORT),
 	"bind":                    denyCall(unix.SYS_BIND, unix.EACCES),
 	"capset":                  denyCall(unix.SYS_CAPSET, unix.EPERM),
 	"prctl:no_new_privs":      denyArg(unix.SYS_PRCTL, 0, 0xffffffff, unix.PR_SET_NO_NEW_PRIVS, unix.EPERM),
 	"prctl:capbset_drop":      denyArg(unix.SYS_PRCTL, 0, 0xffffffff, unix.PR_CAPBSET_DROP, unix.EPERM),
-	"setxattr":                denyCall(unix.SYS_SETXATTR, unix.EOPNOTSUPP), // as a file system without attributes
-	"nothing":                 denyCall(4095, unix.EPERM),
+	// What a host that runs out of something answers.
+	"pipe2:ENFILE":           denyCall(unix.SYS_PIPE2, unix.ENFILE),
+	"socketpair:ENFILE":      denyCall(unix.SYS_SOCKETPAIR, unix.ENFILE),
+	"memfd_create:ENFILE":    denyCall(unix.SYS_MEMFD_CREATE, unix.ENFILE),
+	"pidfd_open:EMFILE":      denyCall(unix.SYS_PIDFD_OPEN, unix.EMFILE),
+	"accept4:EMFILE":         denyCall(unix.SYS_ACCEPT4, unix.EMFILE),
+	"mkdirat:ENOSPC":         denyCall(unix.SYS_MKDIRAT, unix.ENOSPC),
+	"renameat:ENOSPC":        denyCall(unix.SYS_RENAMEAT, unix.ENOSPC),
+	"ftruncate:ENOSPC":       denyCall(unix.SYS_FTRUNCATE, unix.ENOSPC),
+	"fsync:EIO":              denyCall(unix.SYS_FSYNC, unix.EIO),
+	"fdatasync:EIO":          denyCall(unix.SYS_FDATASYNC, unix.EIO),
+	"flock:ENOLCK":           denyCall(unix.SYS_FLOCK, unix.ENOLCK),
+	"process_vm_readv:EPERM": denyCall(unix.SYS_PROCESS_VM_READV, unix.EPERM),
+
+	"setxattr": denyCall(unix.SYS_SETXATTR, unix.EOPNOTSUPP), // as a file system without attributes
+	"nothing":  denyCall(4095, unix.EPERM),
 }
 
 const (

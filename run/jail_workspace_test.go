@@ -297,49 +297,6 @@ func TestJailForeignOwners(t *testing.T) {
 	})
 }
 
-// TestJailSocketsInWorkspace: an overlay shows a socket of the host's and does not
-// lead to it (the lookup is by the overlay's own inode).
-func TestJailSocketsInWorkspace(t *testing.T) {
-	c := newCaller(t, execSelf(t))
-	h := &hostCanaries{cfg: attackConfig{Readonly: c.workspace}}
-	h.listen(t, "unix", filepath.Join(c.workspace, "socket"))
-	if err := os.Chmod(filepath.Join(c.workspace, "socket"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	const attempt = "connect to a socket in a read-only folder"
-	if got := h.unjailed(t, nil, []string{attempt})[attempt]; got != "ok" {
-		t.Fatalf("the socket answers %q without a jail", got)
-	}
-	before := h.hits.Load()
-	o := c.must(self(t), helperArg, "attack", h.config(t, 1, []string{attempt}))
-	if got := decodeResults(t, []byte(o.stdout))[attempt]; got != "ECONNREFUSED" && got != "EACCES" {
-		t.Errorf("in the jail: %q", got)
-	}
-	if h.hits.Load() > before+1 { // the one without a jail may come in late
-		t.Error("the host's socket was reached")
-	}
-}
-
-// TestJailSocketsInGrants: a socket in a folder that the profile reads is no way out.
-// A read-only mount does not refuse a connection to it; only Landlock can.
-func TestJailSocketsInGrants(t *testing.T) {
-	if landlockABI(t) < 9 {
-		t.Skip("the host lacks Landlock's right for pathname sockets (ABI 9, Linux 7.1)")
-	}
-	c := newCaller(t, "")
-	h := &hostCanaries{cfg: attackConfig{Readonly: filepath.Join(c.dir, "readonly")}}
-	if err := os.Mkdir(h.cfg.Readonly, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	h.listen(t, "unix", filepath.Join(h.cfg.Readonly, "socket"))
-	c.setProfile(fmt.Sprintf("files {\n read = [%q]\n exec = [%q]\n}\n", h.cfg.Readonly, self(t)))
-	const attempt = "connect to a socket in a read-only folder"
-	o := c.must(self(t), helperArg, "attack", h.config(t, 1, []string{attempt}))
-	if got := decodeResults(t, []byte(o.stdout))[attempt]; got != "EACCES" || h.hits.Load() != 0 {
-		t.Errorf("in the jail: %q; the host's socket was reached %d times", got, h.hits.Load())
-	}
-}
-
 func TestJailArtifacts(t *testing.T) {
 	c := newCaller(t, "artifacts {\n collect = [\"dist/**\", \"*.log\"]\n}\n")
 	into := filepath.Join(c.dir, "out")

@@ -22,12 +22,18 @@ type Options struct {
 	DryRun         bool
 	JSON           bool // the end message as JSON on stderr
 	Quiet          bool
-	Trace          bool // say on stderr how long each stage took
-	StatusFD       int  // -1: none
+	NoRecord       bool   // leave no recording of the terminal
+	RecordInput    bool   // record what is typed too
+	Trace          bool   // say on stderr how long each stage took
+	Metrics        string // address to serve metrics at; "": none
+	MetricsRemote  bool   // it may be one that other machines reach
+	StatusFD       int    // -1: none
 	TTY            string
 	Vars           map[string]string
 	Strict         bool
 	Argv           []string
+
+	learn bool // note what the jail refuses
 }
 
 // checkCommand refuses a command that can't be meant.

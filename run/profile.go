@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -15,17 +16,15 @@ import (
 	"github.com/agentjail/agentjail/profiles"
 )
 
-// ceilingFile caps every profile on the machine.
-const ceilingFile = "/etc/agentjail/ceiling.hcl"
-
 // defaultProfile is what a run without --profile uses.
 const defaultProfile = "default"
 
-// loadProfile loads a profile and reports every mistake in it at once.
+// loadProfile loads a profile, reports every mistake in it at once, and caps it by the
+// machine's ceiling.
 func loadProfile(h Host, d Dirs, name string, vars map[string]string, strict bool) (*profiles.Spec, error) {
-	// A ceiling that is there and not applied would be a hole that nobody sees.
-	if _, err := os.Lstat(ceilingFile); err == nil {
-		return nil, fmt.Errorf("this machine's owner has set a ceiling (%s), which this version can't apply yet\nhint: use a version that can, or ask the owner", ceilingFile)
+	ceiling, err := loadCeiling(ceilingFile, h.UID)
+	if err != nil {
+		return nil, err
 	}
 	if name == "" {
 		name = defaultProfile
@@ -41,6 +40,12 @@ func loadProfile(h Host, d Dirs, name string, vars map[string]string, strict boo
 			return nil, &diagnosticError{text}
 		}
 		fmt.Fprint(h.Stderr, text)
+	}
+	if ceiling != nil {
+		if err := ceiling.CheckBudgets(spec); err != nil {
+			return nil, err
+		}
+		ceiling.Cap(spec)
 	}
 	return spec, nil
 }
@@ -110,6 +115,9 @@ func (s *session) ownEnv() map[string]string {
 			env[name] = jail.CABundlePath
 		}
 	}
+	if s.spec.SSHAgent != nil {
+		env["SSH_AUTH_SOCK"] = agentSocketPath
+	}
 	s.tls.environment(env, s.spec)
 	return env
 }
@@ -125,7 +133,7 @@ func bundleVariables() []string {
 // limitTexts are the limits in force, for the trail.
 func limitTexts(s *profiles.Spec, f jail.Features) map[string]string {
 	l := s.Limits
-	out := map[string]string{"workspace": profiles.FormatSize(s.Workspace.Size)}
+	out := map[string]string{"workspace": profiles.FormatSize(s.Workspace.Size), "workspace_files": strconv.FormatInt(s.Workspace.Files, 10)}
 	add := func(name string, limit *profiles.Limit, text func(int64) string) {
 		if limit != nil {
 			out[name] = text(limit.Value)
@@ -137,11 +145,18 @@ func limitTexts(s *profiles.Spec, f jail.Features) map[string]string {
 	add("processes", l.Processes, number)
 	add("open_files", l.OpenFiles, number)
 	add("output", l.Output, profiles.FormatSize)
+	add("io_weight", l.IOWeight, number)
 	if l.Time != nil {
 		out["time"] = profiles.FormatDuration(l.Time.Duration())
 	}
 	if l.Idle != nil {
 		out["idle"] = profiles.FormatDuration(l.Idle.Duration())
+	}
+	for _, f := range s.Files.Limits {
+		out[f.Action] = f.Rate.String()
+	}
+	for _, b := range s.Budgets {
+		out["budget "+b.Name] = b.String()
 	}
 	for _, name := range jail.StandIns(l, f) {
 		out[name] += " (best effort)"

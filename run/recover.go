@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,16 +56,24 @@ func makeRuntime(d Dirs, runtime, state string) (*os.File, error) {
 	if err := os.Mkdir(runtime, 0o711); err != nil {
 		return nil, fmt.Errorf("runtime folder: %w", err)
 	}
-	if err := os.Chmod(runtime, 0o711); err != nil {
+	held, err := fillRuntime(runtime, state)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("runtime folder: %w\nhint: is %s full?", err, d.Runtime), os.RemoveAll(runtime))
+	}
+	return held, nil
+}
+
+func fillRuntime(runtime, state string) (*os.File, error) {
+	if err := os.Chmod(runtime, 0o711); err != nil { // whatever the umask is
 		return nil, err
 	}
 	held, err := lock(filepath.Join(runtime, fileLock))
 	if err != nil {
-		return nil, fmt.Errorf("runtime folder: %w", err)
+		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(runtime, fileState), []byte(state), 0o600); err != nil {
 		held.Close()
-		return nil, fmt.Errorf("runtime folder: %w\nhint: is %s full?", err, d.Runtime)
+		return nil, err
 	}
 	return held, nil
 }
@@ -217,7 +226,12 @@ func leftovers(runtime string, cgroupPaths []string) (gone, left []string) {
 // treeSize is how many bytes a tree holds on disk; it stops counting beyond limit.
 // It never follows a symlink, and what it can't read it does not count.
 func treeSize(dir string, limit int64) int64 {
-	var total int64
+	total, _ := treeUse(dir, limit, math.MaxInt64)
+	return total
+}
+
+// treeUse says in how many files and folders too, and stops beyond either limit.
+func treeUse(dir string, limit, most int64) (total, files int64) {
 	// WalkDir hands out its own errors and goes on; a vanished file is no matter.
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -227,10 +241,10 @@ func treeSize(dir string, limit int64) int64 {
 		if unix.Lstat(path, &st) == nil {
 			total += st.Blocks * 512 // stat(2): in units of 512 bytes
 		}
-		if total > limit {
+		if files++; total > limit || files > most {
 			return fs.SkipAll
 		}
 		return nil
 	})
-	return total
+	return total, files
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/run/cast"
 )
 
 // relay carries the agent's input and output between the jail and our own
@@ -135,6 +137,8 @@ type terminal struct {
 	host   *os.File // our terminal
 	pty    *os.File // the jail's master
 	meter  *meter
+	cast   *cast.Writer // nil without a recording
+	input  bool         // what is typed is recorded too
 	saved  *unix.Termios
 	done   chan struct{}
 	closed sync.Once
@@ -142,8 +146,8 @@ type terminal struct {
 
 // openTerminal puts our terminal into raw mode: every key goes to the jail's pty,
 // whose own line discipline makes signals of Ctrl-C and Ctrl-Z.
-func openTerminal(host, pty *os.File, m *meter) (*terminal, error) {
-	t := &terminal{host: host, pty: pty, meter: m, done: make(chan struct{})}
+func openTerminal(host, pty *os.File, m *meter, c *cast.Writer) (*terminal, error) {
+	t := &terminal{host: host, pty: pty, meter: m, cast: c, done: make(chan struct{})}
 	if err := t.raw(); err != nil {
 		return nil, err
 	}
@@ -183,17 +187,28 @@ func (t *terminal) restore() error {
 // resize tells the pty our terminal's size; the kernel sends SIGWINCH inside.
 func (t *terminal) resize() {
 	ws, err := unix.IoctlGetWinsize(int(t.host.Fd()), unix.TIOCGWINSZ)
-	if err == nil {
-		_ = unix.IoctlSetWinsize(int(t.pty.Fd()), unix.TIOCSWINSZ, ws)
+	if err != nil {
+		return
+	}
+	_ = unix.IoctlSetWinsize(int(t.pty.Fd()), unix.TIOCSWINSZ, ws)
+	if t.cast != nil {
+		t.cast.Resize(int(ws.Col), int(ws.Row))
 	}
 }
 
 func (t *terminal) start() {
-	go func() { _, _ = io.Copy(t.pty, t.host) }()
+	var in, out io.Writer = t.pty, t.meter.writer(t.host)
+	if t.cast != nil {
+		out = recorded(out, t.cast.Output)
+		if t.input {
+			in = recorded(in, t.cast.Input)
+		}
+	}
+	go func() { _, _ = io.Copy(in, t.host) }()
 	go func() {
 		defer close(t.done)
 		// EIO once the last process with the terminal is gone (pty(7)).
-		_, _ = io.Copy(t.meter.writer(t.host), t.pty)
+		_, _ = io.Copy(out, t.pty)
 	}()
 }
 

@@ -1,25 +1,25 @@
 package run
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/netns"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/run/approval"
+	"github.com/agentjail/agentjail/run/approval/channel"
+	"github.com/agentjail/agentjail/run/changes"
+	"github.com/agentjail/agentjail/run/ledger"
+	"github.com/agentjail/agentjail/run/otlp"
+	"github.com/agentjail/agentjail/run/react"
 )
 
 // session is one run. Its stages stand below in the order in which they happen;
@@ -30,21 +30,39 @@ type session struct {
 	opt  Options
 	spec *profiles.Spec
 
+	missing []string // optional secrets that are not there
+
 	id         string
 	runtime    string // this run's folders
 	state      string
 	alive      *os.File // the lock in the state folder, held to the very end
 	info       Info
 	terminal   bool
-	statusOpen bool // --status-fd was looked at and can be written
+	statusOpen bool               // --status-fd was looked at and can be written
+	grants     []profiles.Pattern // what may be executed beside what the profile says: why's own probe
 	features   jail.Features
 	claim      *jail.Claim
 	link       netns.LinkPlan
 	plan       *jail.Plan
 	bundle     string // CA bundle, where the profile or the run adds to the host's
 	tls        interception
+	// agentSocket is the path of the host's SSH agent, where the profile has the block.
+	agentSocket string
+
+	direct *directGuard     // nil but in direct mode
+	taken  changes.Manifest // what it took out
 
 	upstreamCAs map[string][]byte // PEM, by path
+
+	approvals   *approval.Board
+	webhook     *channel.Webhook // that is asked too; nil without one
+	webhookKey  string           // for the trail, which has it nowhere
+	channels    *channels        // by which people are told of questions; nil before the jail
+	ledger      *ledger.Session  // nil where the profile has no budget
+	budgetStale bool             // the agent's file of budgets could not be written
+
+	refusals *refusals // of a learning run; else nil
+	observed *jail.Observed
 
 	trail   *audit.Writer
 	sink    *counter
@@ -53,11 +71,26 @@ type session struct {
 	wiped   audit.Wipe
 	cgroups []string
 
-	begun  time.Time
-	trace  *trace // nil without --trace
-	aborts chan abort
-	hash   chan string // of this binary, read while everything else starts
-	stack  stack
+	garbage func() // the garbage collector works from the first call on
+
+	begun   time.Time
+	trace   *trace // nil without --trace
+	reached reachedLimits
+	on      []profiles.On // the profile's blocks, their programs resolved
+	react   *react.Dispatcher
+	asked   *asked // what the blocks ask of the run
+	aborts  chan abort
+	hash    chan string // of this binary, read while everything else starts
+	stack   stack
+
+	still   standstill
+	watch   *watch
+	masking *audit.Redactor // of what is packed
+
+	collector *otlp.Exporter // nil where the profile names none
+	watching  chan struct{}  // closed once there is a watch
+
+	reserve reserve
 }
 
 // Run runs one command in a jail and returns its exit code as an *ExitError, or
@@ -77,19 +110,17 @@ func Run(h Host, o Options) error {
 }
 
 func newSession(h Host, o Options) *session {
-	s := &session{host: h, opt: o, begun: time.Now(), aborts: make(chan abort, 1), hash: make(chan string, 1)}
+	s := &session{host: h, opt: o, begun: time.Now(), aborts: make(chan abort, 1), asked: newAsked(), hash: make(chan string, 1), watching: make(chan struct{})}
 	if o.Trace {
 		s.trace = &trace{begun: s.begun}
 	}
 	return s
 }
 
-// hashFile keeps this binary's hash, with what tells that it is still this binary.
-const hashFile = "binary.sha256"
-
 func (s *session) run() (err error) {
 	defer func() {
 		// Also on a panic, which goes on once everything is undone.
+		s.reserve.release()
 		if uerr := s.stack.unwind(); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("wipe: %w", uerr))
 		}
@@ -97,6 +128,8 @@ func (s *session) run() (err error) {
 			err = errors.Join(err, fmt.Errorf("state folder: %w", serr))
 		}
 	}()
+	s.garbage = holdGarbage()
+	defer s.garbage()
 	for _, st := range []struct {
 		what string
 		do   func() error
@@ -131,116 +164,6 @@ func (s *session) run() (err error) {
 	return s.result(end)
 }
 
-// check refuses what needs no profile to be refused.
-func (s *session) check() error {
-	if err := checkStatusFD(s.opt.StatusFD); err != nil {
-		return err
-	}
-	s.statusOpen = s.opt.StatusFD >= 0
-	if err := checkCommand(s.opt.Argv); err != nil {
-		return err
-	}
-	if err := checkOutputs(s.opt, s.host.Cwd); err != nil {
-		return err
-	}
-	var err error
-	if s.terminal, err = wantTerminal(s.opt.TTY, s.host.Stdin, s.host.Stdout); err != nil {
-		return err
-	}
-	s.dirs, err = findDirs(s.host.getenv, s.host.Home, s.host.UID)
-	return err
-}
-
-// load resolves the profile and the workspace.
-func (s *session) load() error {
-	spec, err := loadProfile(s.host, s.dirs, s.opt.Profile, s.opt.Vars, s.opt.Strict)
-	if err != nil {
-		return err
-	}
-	if s.opt.Workspace != "" {
-		spec.Workspace.Path = absolute(s.host.Cwd, s.opt.Workspace)
-	}
-	real, err := filepath.EvalSymlinks(spec.Workspace.Path)
-	if err != nil {
-		return fmt.Errorf("workspace %s: %w\nhint: name an existing folder with --workspace", spec.Workspace.Path, pathCause(err))
-	}
-	home, err := filepath.EvalSymlinks(s.host.Home)
-	if err != nil {
-		home = s.host.Home
-	}
-	if err := checkWorkspace(real, home, s.opt.ForceWorkspace); err != nil {
-		return err
-	}
-	s.spec = spec
-	return nil
-}
-
-func pathCause(err error) error {
-	var pe *os.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
-}
-
-// folders makes the run's own folders under its lock, after clearing away what
-// crashed runs left.
-func (s *session) folders() error {
-	if s.opt.DryRun {
-		s.id = "dry-run"
-		s.runtime, s.state = filepath.Join(s.dirs.Runtime, s.id), filepath.Join(s.dirs.State, "runs", s.id)
-		return nil
-	}
-	var err error
-	if s.id, err = newRunID(s.begun); err != nil {
-		return err
-	}
-	_, err = os.Lstat(s.dirs.Runtime)
-	firstSinceBoot := errors.Is(err, fs.ErrNotExist)
-	if err := prepareDirs(s.dirs, s.host.UID); err != nil {
-		return err
-	}
-	// What a crashed run left is no reason not to run; `agentjail clean` says more.
-	_, _ = recoverRuns(s.dirs, s.host.UID)
-	if firstSinceBoot {
-		// A power cut takes away the runtime folders, by which recovery finds the rest.
-		_, _ = removeStray(s.dirs)
-	}
-
-	s.runtime = filepath.Join(s.dirs.Runtime, s.id)
-	s.state = filepath.Join(s.dirs.State, "runs", s.id)
-	s.info = Info{ID: s.id, Name: s.opt.Name, Argv: s.opt.Argv, Profile: s.spec.Name, Workspace: s.spec.Workspace.Path,
-		Mode: string(s.spec.Workspace.Mode), PID: os.Getpid(), Started: s.begun.UTC(), Runtime: s.runtime,
-		Audit: filepath.Join(s.state, fileAudit), Artifacts: filepath.Join(s.state, dirKept)}
-	if s.opt.Audit != "" {
-		s.info.Audit = absolute(s.host.Cwd, s.opt.Audit)
-	}
-	if s.opt.Artifacts != "" {
-		s.info.Artifacts = absolute(s.host.Cwd, s.opt.Artifacts)
-	}
-	if err := os.MkdirAll(filepath.Dir(s.state), 0o700); err != nil {
-		return fmt.Errorf("state folder: %w", err)
-	}
-	if err := os.Mkdir(s.state, 0o711); err != nil {
-		return fmt.Errorf("state folder: %w", err)
-	}
-	if s.alive, err = lock(filepath.Join(s.state, fileLock)); err != nil {
-		return errors.Join(fmt.Errorf("state folder: %w", err), os.RemoveAll(s.state))
-	}
-	if err := writeInfo(s.state, s.info); err != nil {
-		return fmt.Errorf("state folder %s: %w\nhint: is the disk full? agentjail keeps the trail there", s.state, err)
-	}
-	held, err := makeRuntime(s.dirs, s.runtime, s.state)
-	if err != nil {
-		return err
-	}
-	s.stack.push("remove "+s.runtime, func() error {
-		err := os.RemoveAll(s.runtime)
-		return errors.Join(err, held.Close())
-	})
-	return nil
-}
-
 // settle lets the state folder go. A run that was refused before it had a trail
 // leaves none: nothing was started, and what is listed as a run was one.
 func (s *session) settle() error {
@@ -255,90 +178,29 @@ func (s *session) settle() error {
 	return errors.Join(err, s.alive.Close())
 }
 
-// decide probes the host and makes the plan.
-func (s *session) decide() error {
-	var err error
-	if s.features, err = jail.Probe(); err != nil {
-		return err
-	}
-	s.link = netns.PlanLink(s.spec.Network)
-	if !netns.HostIPv6() {
-		s.link = s.link.WithoutIPv6()
-	}
-	network, err := json.Marshal(s.link)
-	if err != nil {
-		return err
-	}
-	facts, err := jail.Look(s.spec)
-	if err != nil {
-		return err
-	}
-	caller := jail.Owner{UID: uint32(s.host.UID), GID: uint32(s.host.GID)}
-	if err := facts.Scan(s.spec, s.features, caller); err != nil {
-		return err
-	}
-	r := jail.Request{ID: s.id, RuntimeDir: s.runtime, StateDir: s.state, Argv: s.opt.Argv, Cwd: s.cwd(facts),
-		Terminal: s.terminal, Network: network, Caller: caller}
-	if err := s.intercept(); err != nil {
-		return err
-	}
-	if s.upstreamCAs, err = upstreamCAs(s.spec.Network); err != nil {
-		return err
-	}
-	if s.bundle, err = caBundle(s.upstreamCAs, s.tls.certificate()); err != nil {
-		return err
-	}
-	r.CABundle = s.bundle
-	r.Env = jail.Environment(s.spec.Process, s.host.Environ, s.ownEnv())
-	if err := s.tls.checkLeaks(r.Env, r.Argv); err != nil {
-		return err
-	}
-	r.Files = []jail.File{
-		{Path: "/etc/resolv.conf", Content: netns.ResolvConf()},
-		{Path: "/etc/hosts", Content: netns.HostsFile("agentjail")},
-		{Path: jail.InsideDir + "/policy.md", Content: netns.Policy(s.spec)},
-	}
-	if s.tls.cert != nil {
-		store := trustStore([]byte(s.bundle), s.begun)
-		r.Files = append(r.Files, jail.File{Path: trustStorePath, Content: string(store)})
-	}
-	if s.features.Privileged {
-		r.UIDBase = jail.UIDFirst
-		if !s.opt.DryRun {
-			if s.claim, err = jail.ClaimUIDs(s.dirs.UIDs); err != nil {
-				return fmt.Errorf("claim a range of host uids: %w", err)
-			}
-			s.stack.push("give back the uid range", s.claim.Release)
-			r.UIDBase = s.claim.Base
-		}
-	}
-	s.plan, err = jail.MakePlan(s.spec, s.features, facts, r)
-	return err
-}
-
-// cwd is where the agent starts: where the caller stands if that is in the
-// workspace, else the workspace itself.
-func (s *session) cwd(f jail.Facts) string {
-	rel, err := filepath.Rel(f.Workspace.Real, s.host.Cwd)
-	if err == nil && filepath.IsLocal(rel) {
-		return s.host.Cwd
-	}
-	return f.Workspace.Real
-}
-
 func (s *session) openTrail() error {
-	w, err := audit.Create(s.info.Audit, audit.Config{RunID: s.id, Version: s.host.Version, Size: s.spec.Audit.Size, Redact: s.tls.redact,
+	w, err := audit.Create(s.info.Audit, audit.Config{RunID: s.id, Version: s.host.Version, Size: s.spec.Audit.Size, Redact: s.redacted(),
 		OnFull: func() { s.abort(abortAudit) }, OnError: func(error) { s.abort(abortTrail) }})
 	if err != nil {
 		return err
 	}
 	s.trail, s.sink = w, &counter{next: w}
+	if s.opt.learn {
+		s.refusals = &refusals{next: w}
+		s.sink.next = s.refusals
+	}
 	s.stack.push(trailStep, w.Close)
+	if err := s.openReactions(); err != nil {
+		return err
+	}
 	data, err := json.MarshalIndent(s.spec, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(s.state, fileProfile), append(data, '\n'), 0o600)
+	if err := os.WriteFile(filepath.Join(s.state, fileProfile), append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return s.sendTrail()
 }
 
 // live builds the jail, lets the agent run and waits for its end.
@@ -350,7 +212,7 @@ func (s *session) live() (end ending, err error) {
 	}
 	meter := newMeter(limitValue(s.spec.Limits.Output))
 	var pipes *relay
-	opts := jail.Options{CABundle: s.bundle, Sink: s.sink}
+	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
 	if !s.terminal {
 		if pipes, err = newPipes(meter); err != nil {
 			return end, err
@@ -358,9 +220,19 @@ func (s *session) live() (end ending, err error) {
 		opts.Stdio = pipes.inside
 		s.stack.push("close the pipes", func() error { pipes.close(); return nil })
 	}
-	ctl := newControl()
+	ctl := newSignals()
 	defer ctl.stop()
 
+	s.openChannels()
+	s.openApprovals()
+	s.saysWhoIsAsked()
+	published, err := s.listen()
+	if err != nil {
+		return end, err
+	}
+	if err := s.serveMetrics(); err != nil {
+		return end, err
+	}
 	s.jail, err = jail.Start(s.plan, opts)
 	if err != nil {
 		return end, err
@@ -376,26 +248,23 @@ func (s *session) live() (end ending, err error) {
 			return end, fmt.Errorf("runtime folder: %w", err)
 		}
 	}
-	cfg := netns.Config{Network: s.spec.Network, Link: s.link, Proxy: s.host.proxy(), Sink: s.sink,
-		UpstreamCAs: s.upstreamCAs, Intercept: s.tls.forGateway()}
-	if s.claim != nil {
-		// Nobody's uid, not even the agent's: the last but one of the claimed range.
-		id := s.claim.Base + jail.UIDRange - 2
-		cfg.Credential = gatewayUser(id)
-	}
-	if s.network, err = netns.Start(cfg, s.jail.Network); err != nil {
+	if err := s.serveNetwork(published); err != nil {
 		return end, err
 	}
-	// What ended it early is told by finish, and is not the agent's failure.
-	s.stack.push("stop the network", func() error { _ = s.network.Close(); return nil })
 	s.trace.done("network served")
+	if err := s.serveControl(); err != nil {
+		return end, err
+	}
 
 	s.sink.Emit(s.startRecord())
+	s.tellLeftOut()
 	if err := s.trail.Commit(); err != nil {
 		return end, fmt.Errorf("the trail can't be written: %w", err)
 	}
+	s.startWatch()
 	s.jail.Release()
 	s.trace.done("agent released")
+	s.garbage()
 	return s.attend(ctl, meter, pipes)
 }
 
@@ -425,7 +294,7 @@ func (s *session) startRecord() audit.RunStart {
 		Workspace: s.plan.Workspace.Path, WorkspaceMode: string(s.plan.Workspace.Mode), Profile: s.spec.Name,
 		ProfileHashes: map[string]string{}, Version: s.host.Version, Kernel: s.features.Kernel,
 		Mode: "rootless", Caller: fmt.Sprintf("uid %d gid %d", s.host.UID, s.host.GID), Syscalls: s.plan.Syscalls,
-		Limits: limitTexts(s.spec, s.features)}
+		Limits: limitTexts(s.spec, s.features), Learning: s.opt.learn}
 	if !s.plan.Rootless {
 		r.Mode = "root"
 	}
@@ -439,41 +308,6 @@ func (s *session) startRecord() audit.RunStart {
 	return r
 }
 
-// selfHash is the SHA-256 of this binary; "" where it can't be read. 17 MB take 10
-// ms, so it is kept beside the runs for as long as the file's inode, size and times
-// are the same; a change of content changes ctime, which nobody can set.
-func selfHash(state string) string {
-	f, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &st) != nil {
-		return ""
-	}
-	id := fmt.Sprintf("%d:%d:%d:%d:%d", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
-	path := filepath.Join(state, hashFile)
-	if kept, err := os.ReadFile(path); err == nil {
-		if sum, ok := strings.CutPrefix(string(kept), id+" "); ok && len(sum) == 2*sha256.Size {
-			return sum
-		}
-	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return ""
-	}
-	sum := hex.EncodeToString(h.Sum(nil))
-	// Only the time is lost if it can't be kept.
-	if tmp, err := os.CreateTemp(state, "."+hashFile); err == nil {
-		_, werr := tmp.WriteString(id + " " + sum)
-		if cerr := tmp.Close(); werr != nil || cerr != nil || os.Rename(tmp.Name(), path) != nil {
-			os.Remove(tmp.Name())
-		}
-	}
-	return sum
-}
-
 // ownLayers are the layers that no stage check speaks of.
 func (s *session) ownLayers() []jail.Layer {
 	w := s.plan.Workspace
@@ -483,10 +317,13 @@ func (s *session) ownLayers() []jail.Layer {
 		{Name: "workspace", State: "enforced", Detail: fmt.Sprintf("%s %s", w.Mode, w.Upper), Probe: "mounted"},
 		{Name: "network", State: "enforced", Detail: fmt.Sprintf("own namespace without a way out, %d sockets served by the gateway, nftables logs what is refused", len(s.link.Sockets)), Probe: "sockets and rules were accepted by the kernel"},
 	}
+	if s.direct != nil {
+		layers = append(layers, jail.Layer{Name: "gate", State: "enforced", Detail: fmt.Sprintf("%d paths that the host executes or trusts are read-only; new ones are taken out when the run ends", len(s.direct.protected)), Probe: "each mount's device and inode compared with the plan"})
+	}
 	if s.plan.Cgroup != nil {
 		layers = append(layers, jail.Layer{Name: "cgroup", State: "enforced", Detail: string(s.features.Cgroup), Probe: "limits written"})
 	}
-	layers = append(layers, s.tls.layers(&s.spec.Network)...)
+	layers = append(layers, s.tls.layers(&s.spec.Network, s.missing)...)
 	for _, name := range jail.StandIns(s.spec.Limits, s.features) {
 		layers = append(layers, jail.Layer{Name: "limit " + name, State: "degraded", Detail: "best effort, no cgroup: " + s.features.CgroupWhy})
 	}

@@ -1,10 +1,13 @@
 // Command summary reads the events of `go tool test2json` and says what came of the
-// tests: failures with their output, every skip with its reason, and one total line.
+// tests: every skip with its reason, failures with their output, and one total line.
 //
-//	summary [-brief] HALF=FILE...
+//	summary [-brief] [-again HALF=FILE]... HALF=FILE...
+//	summary -failed HALF=FILE
 //
 // It exits 1 when anything failed, when a test never ended, and when a file holds no
-// verdict at all. It never runs a test.
+// verdict at all. A test that failed and passed in its -again file is named with what it
+// said the first time, and is not a failure. With -failed it prints the pattern of
+// `go test -run` for what failed. It never runs a test.
 package main
 
 import (
@@ -27,28 +30,53 @@ func main() {
 	}
 }
 
-func run(args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("summary", flag.ContinueOnError)
-	brief := flags.Bool("brief", false, "failures and the total only")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
+// files are HALF=FILE arguments.
+type files []string
+
+func (f *files) String() string     { return strings.Join(*f, " ") }
+func (f *files) Set(s string) error { *f = append(*f, s); return nil }
+
+func (f files) read() ([]result, error) {
 	var all []result
-	for _, arg := range flags.Args() {
+	for _, arg := range f {
 		half, name, ok := strings.Cut(arg, "=")
 		if !ok {
-			return fmt.Errorf("%q is not HALF=FILE", arg)
+			return nil, fmt.Errorf("%q is not HALF=FILE", arg)
 		}
 		results, err := readFile(half, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, results...)
+	}
+	return all, nil
+}
+
+func run(args []string, out io.Writer) error {
+	var again files
+	flags := flag.NewFlagSet("summary", flag.ContinueOnError)
+	brief := flags.Bool("brief", false, "failures and the total only")
+	pattern := flags.Bool("failed", false, "print the pattern of what failed, nothing else")
+	flags.Var(&again, "again", "HALF=FILE of tests that failed and were run a second time")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	all, err := files(flags.Args()).read()
+	if err != nil {
+		return err
 	}
 	if len(all) == 0 {
 		return errors.New("no test ran")
 	}
-	return report(out, all, *brief)
+	if *pattern {
+		fmt.Fprintln(out, failedPattern(all))
+		return nil
+	}
+	second, err := again.read()
+	if err != nil {
+		return err
+	}
+	return report(out, merge(all, second), *brief)
 }
 
 func readFile(half, name string) ([]result, error) {
@@ -64,42 +92,53 @@ func readFile(half, name string) ([]result, error) {
 	return results, nil
 }
 
-// report prints the results and fails when one of them is a failure.
+// report prints the results and fails when one of them is a failure. The failures and
+// the total come last: of a long log often only the end is kept.
 func report(out io.Writer, results []result, brief bool) error {
 	count := map[string]int{}
 	for _, r := range results {
 		count[r.verdict]++
 	}
-	if count[failed] > 0 {
-		fmt.Fprintln(out, "failed:")
-		for _, r := range results {
-			if r.verdict == failed {
-				fmt.Fprintf(out, "  %s\n", r.title())
-				if brief { // the whole run's summary comes after these and only names them
-					fmt.Fprint(out, indent(r.output))
-				}
-			}
-		}
+	if !brief {
+		section(out, results, skipped, "skipped", func(r result) string {
+			return fmt.Sprintf("  %s: %s\n", r.title(), r.reason())
+		})
 	}
-	if !brief && count[skipped] > 0 {
-		fmt.Fprintln(out, "skipped:")
-		for _, r := range results {
-			if r.verdict == skipped {
-				fmt.Fprintf(out, "  %s: %s\n", r.title(), r.reason())
-			}
+	told := func(r result) string {
+		if brief {
+			return fmt.Sprintf("  %s\n%s", r.title(), indent(r.output, len(r.output), len(r.output)))
 		}
+		return fmt.Sprintf("  %s\n%s", r.title(), indent(r.output, 8, 160))
 	}
-	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", count[passed], count[failed], count[skipped])
+	section(out, results, unsteady, "failed the first time and passed when run again", told)
+	section(out, results, failed, "failed", told)
+	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", count[passed]+count[unsteady], count[failed], count[skipped])
 	if count[failed] > 0 {
 		return errFailed
 	}
 	return nil
 }
 
-func indent(s string) string {
+// section prints the results of one verdict under a title, if there are any.
+func section(out io.Writer, results []result, verdict, title string, told func(result) string) {
+	for _, r := range results {
+		if r.verdict != verdict {
+			continue
+		}
+		if title != "" {
+			fmt.Fprintln(out, title+":")
+			title = ""
+		}
+		fmt.Fprint(out, told(r))
+	}
+}
+
+// indent is the last lines of s, each cut to a width.
+func indent(s string, lines, width int) string {
+	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	var b strings.Builder
-	for line := range strings.Lines(s) {
-		b.WriteString("    " + strings.TrimRight(line, "\n") + "\n")
+	for _, line := range all[max(0, len(all)-lines):] {
+		b.WriteString("    " + line[:min(len(line), width)] + "\n")
 	}
 	return b.String()
 }

@@ -111,3 +111,78 @@ func TestRun(t *testing.T) {
 		t.Error("an empty file passed")
 	}
 }
+
+func TestAgain(t *testing.T) {
+	read := func(events string) []result {
+		t.Helper()
+		results, err := read("r", strings.NewReader(strings.TrimPrefix(events, "\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results
+	}
+	first := read(`
+{"Action":"pass","Package":"a/p","Test":"TestA"}
+{"Action":"fail","Package":"a/p","Test":"TestB/x"}
+{"Action":"pass","Package":"a/p","Test":"TestB/y"}
+{"Action":"fail","Package":"a/p","Test":"TestB"}
+{"Action":"fail","Package":"a/p","Test":"TestC"}
+{"Action":"fail","Package":"a/p"}`)
+	if got := failedPattern(first); got != "^(TestB|TestC)$" {
+		t.Errorf("the pattern is %s", got)
+	}
+	tests := []struct{ name, again, want string }{
+		{"not run", ``, "pass TestA, fail TestB/x, pass TestB/y, fail TestC"},
+		{"passes", `
+{"Action":"pass","Package":"a/p","Test":"TestB/x"}
+{"Action":"pass","Package":"a/p","Test":"TestB/y"}
+{"Action":"pass","Package":"a/p","Test":"TestB"}
+{"Action":"pass","Package":"a/p","Test":"TestC"}`,
+			"pass TestA, unsteady TestB/x, pass TestB/y, unsteady TestC"},
+		{"fails elsewhere", `
+{"Action":"pass","Package":"a/p","Test":"TestB/x"}
+{"Action":"fail","Package":"a/p","Test":"TestB/y"}
+{"Action":"fail","Package":"a/p","Test":"TestB"}
+{"Action":"skip","Package":"a/p","Test":"TestC"}`,
+			"pass TestA, unsteady TestB/x, fail TestB/y, fail TestC"},
+		{"fails before its subtests", `
+{"Action":"fail","Package":"a/p","Test":"TestB"}
+{"Action":"pass","Package":"a/p","Test":"TestC"}`,
+			"pass TestA, fail TestB/x, pass TestB/y, unsteady TestC, fail TestB"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, r := range merge(first, read(tt.again)) {
+				got = append(got, r.verdict+" "+r.test)
+			}
+			if strings.Join(got, ", ") != tt.want {
+				t.Errorf("got  %s\nwant %s", strings.Join(got, ", "), tt.want)
+			}
+		})
+	}
+
+	died := read(`{"Action":"fail","Package":"a/p"}`)
+	whole := read(`
+{"Action":"pass","Package":"a/p","Test":"TestA"}
+{"Action":"pass","Package":"a/p"}`)
+	for name, tt := range map[string]struct {
+		second []result
+		want   string
+	}{
+		"died, then passed": {whole, "unsteady , pass TestA"},
+		"died twice":        {died, "fail "},
+		"died, not again":   {nil, "fail "},
+	} {
+		var got []string
+		for _, r := range merge(died, tt.second) {
+			got = append(got, r.verdict+" "+r.test)
+		}
+		if strings.Join(got, ", ") != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+	if got := failedPattern(read(`{"Action":"fail","Package":"a/p"}`)); got != "" {
+		t.Errorf("a package that failed by itself has the pattern %s", got)
+	}
+}

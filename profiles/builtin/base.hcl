@@ -8,11 +8,12 @@ description = "The system's programs and an overlay of the workspace, nothing el
 extends     = []
 
 # Your files are the lower layer of an overlay and never change. What the agent
-# changes is kept apart, up to `size`, and handed over after the run.
+# changes is kept apart, up to `size` and `files`, and handed over after the run.
 workspace {
   mode  = "overlay"
   upper = "auto" # memory, or disk where the kernel can't do it in memory
   size  = "2GiB"
+  files = 500000
 }
 
 files {

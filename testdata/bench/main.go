@@ -3,7 +3,7 @@
 // peer that is not installed is said to be so, and a run that failed is never a
 // number. It opens no network beyond loopback and the namespaces that it makes.
 //
-//	go run ./testdata/bench [-agentjail FILE] [-only start,net,work] [-markdown FILE]
+//	go run ./testdata/bench [-agentjail FILE] [-only PART,...] [-markdown FILE]
 //
 // As root it measures as an ordinary user (rootless is what people run), which
 // .ci/testuser creates.
@@ -44,15 +44,16 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
+	order := []string{"start", "stages", "many", "memory", "exec", "net", "https", "work"}
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.agentjail, "agentjail", "./agentjail", "the `binary` to measure")
-	flags.StringVar(&o.only, "only", "start,net,work", "`parts` to measure")
-	flags.StringVar(&o.markdown, "markdown", "", "also write the table, machine and versions to `file`")
+	flags.StringVar(&o.only, "only", strings.Join(order, ","), "`parts` to measure")
+	flags.StringVar(&o.markdown, "markdown", "", "also put the table, machine and versions between the marks in `file`")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every contestant has its turn")
 	flags.IntVar(&o.runs, "runs", 20, "starts in one turn")
-	flags.DurationVar(&o.duration, "t", 2*time.Second, "how long one network measurement takes")
-	flags.IntVar(&o.files, "files", 10000, "files in the repository of git status")
+	flags.DurationVar(&o.duration, "t", time.Second, "how long one network measurement takes")
+	flags.IntVar(&o.files, "files", 50000, "files in the repository of git status and find")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,17 +61,23 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("-rounds, -runs and -files are at least 1, -t at least 1s")
 	}
 	parts := map[string]func(context.Context, *bench) ([]comparison, error){
-		"start": benchStart,
-		"net":   benchNet,
-		"work":  benchWork,
+		"start":  benchStart,
+		"stages": benchStages,
+		"many":   benchMany,
+		"memory": benchMemory,
+		"exec":   benchExec,
+		"net":    benchNet,
+		"https":  benchHTTPS,
+		"work":   benchWork,
 	}
 	names := strings.Split(o.only, ",")
 	for _, name := range names {
 		if parts[name] == nil {
-			return fmt.Errorf("no part is called %q\nhint: start, net, work", name)
+			return fmt.Errorf("no part is called %q\nhint: %s", name, strings.Join(order, ", "))
 		}
 	}
 
+	load := loadAverage()
 	b, err := setUp(ctx, o)
 	if err != nil {
 		return err
@@ -92,7 +99,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	writeText(out, table)
 	if o.markdown != "" {
-		if err := writeMarkdown(ctx, o, table); err != nil {
+		if err := writeMarkdown(ctx, o, table, load); err != nil {
 			return err
 		}
 	}

@@ -82,10 +82,8 @@ func setUp(ctx context.Context, o options) (_ *bench, err error) {
 	}
 	// In the workspace, where the jail sees it at the same path. No cgo: it runs anywhere.
 	b.cps = filepath.Join(b.project, "cps")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", b.cps, "./testdata/bench/cps")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build of cps: %w: %s", err, bytes.TrimSpace(out))
+	if err := build(ctx, b.cps, []string{"CGO_ENABLED=0"}, "./testdata/bench/cps"); err != nil {
+		return nil, err
 	}
 	for _, folder := range []string{b.home, runtime} {
 		if err := b.own(folder); err != nil {

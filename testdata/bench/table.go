@@ -61,6 +61,8 @@ const (
 	seconds unit = iota
 	bitsPerSecond
 	perSecond
+	bytesPerSecond
+	bytesHeld
 )
 
 // text writes a value for people.
@@ -68,31 +70,43 @@ func (u unit) text(v float64) string {
 	switch {
 	case u == bitsPerSecond:
 		return fmt.Sprintf("%.2f Gbit/s", v/1e9)
+	case u == bytesPerSecond:
+		return fmt.Sprintf("%.0f MB/s", v/1e6)
+	case u == bytesHeld:
+		return fmt.Sprintf("%.1f MB", v/1e6)
 	case u == perSecond:
 		return fmt.Sprintf("%.0f /s", v)
+	case v < 0.001:
+		return fmt.Sprintf("%.0f µs", v*1e6)
 	case v < 1:
 		return fmt.Sprintf("%.1f ms", v*1e3)
 	}
 	return fmt.Sprintf("%.2f s", v)
 }
 
-// best of some values: the shortest time, the highest rate.
+// best of some values: the shortest time, the least memory, the highest rate.
 func (u unit) best(values []float64) float64 {
-	if u == seconds {
+	if u == seconds || u == bytesHeld {
 		return slices.Min(values)
 	}
 	return slices.Max(values)
 }
 
-// target is what the ratio of agentjail's median to the peer's should be. The zero
-// target is none: the row is there to know.
+// target is what agentjail's median should be: as a ratio to the peer's, as what it is
+// more than the peer's, or in itself. The zero target is none: the row is there to know.
 type target struct {
-	atMost  float64
-	atLeast float64
+	atMost  float64 // times the peer's
+	atLeast float64 // times the peer's
+	more    float64 // than the peer's, in the row's unit
+	below   float64 // in the row's unit, whatever the peer has
 }
 
-func (t target) String() string {
+func (t target) text(u unit) string {
 	switch {
+	case t.more > 0:
+		return "≤ +" + u.text(t.more)
+	case t.below > 0:
+		return "≤ " + u.text(t.below)
 	case t.atMost > 0:
 		return fmt.Sprintf("≤ %.2f", t.atMost)
 	case t.atLeast > 0:
@@ -101,20 +115,26 @@ func (t target) String() string {
 	return "-"
 }
 
-// verdict says whether a ratio reaches the target, and if not by how much of it.
-func (t target) verdict(ratio float64) string {
+// verdict says whether the median v reaches the target beside the peer's p, and if not
+// by how much of it.
+func (t target) verdict(v, p float64) string {
+	ratio := v / p
 	switch {
+	case t.more > 0 && v-p > t.more:
+		return fmt.Sprintf("missed by %.1f %%", ((v-p)/t.more-1)*100)
+	case t.below > 0 && v > t.below:
+		return fmt.Sprintf("missed by %.1f %%", (v/t.below-1)*100)
 	case t.atMost > 0 && ratio > t.atMost:
 		return fmt.Sprintf("missed by %.1f %%", (ratio/t.atMost-1)*100)
 	case t.atLeast > 0 && ratio < t.atLeast:
 		return fmt.Sprintf("missed by %.1f %%", (1-ratio/t.atLeast)*100)
-	case t.atMost > 0 || t.atLeast > 0:
+	case t != target{}:
 		return "met"
 	}
 	return "-"
 }
 
-// comparison is one row: agentjail against one peer.
+// comparison is one row: agentjail against one peer, or against none.
 type comparison struct {
 	what    string
 	unit    unit
@@ -133,6 +153,16 @@ func (c comparison) cells() []string {
 		return c.unit.text(v), v, true
 	}
 	subject, v, measured := text(c.subject)
+	if c.peer == nil {
+		if c.subject.unsteady() {
+			subject += " (unsteady)"
+		}
+		verdict := "not measured"
+		if measured {
+			verdict = c.target.verdict(v, 0)
+		}
+		return []string{c.what, c.subject.name, subject, "-", "-", "-", c.target.text(c.unit), verdict}
+	}
 	peer, p, peerMeasured := text(c.peer)
 	if c.subject.unsteady() {
 		subject += " (unsteady)"
@@ -146,9 +176,12 @@ func (c comparison) cells() []string {
 	ratio, verdict := "-", "not measured"
 	if measured && peerMeasured && p > 0 {
 		ratio = fmt.Sprintf("%.2f", v/p)
-		verdict = c.target.verdict(v / p)
+		verdict = c.target.verdict(v, p)
 	}
-	return []string{c.what, c.subject.name, subject, c.peer.name, peer, ratio, c.target.String(), verdict}
+	if measured && peerMeasured && c.target.more > 0 {
+		ratio = fmt.Sprintf("%+.0f µs", (v-p)*1e6)
+	}
+	return []string{c.what, c.subject.name, subject, c.peer.name, peer, ratio, c.target.text(c.unit), verdict}
 }
 
 // oneLine cuts an error to what fits into a table; the whole of it is on stderr.

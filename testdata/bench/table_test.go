@@ -3,7 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -108,6 +112,88 @@ func TestIperfBits(t *testing.T) {
 	for _, bad := range []string{`{"error":"unable to connect"}`, `{"end":{}}`, `iperf3: error`} {
 		if got, err := iperfBits([]byte(bad)); err == nil {
 			t.Errorf("%s was taken for %v bit/s", bad, got)
+		}
+	}
+}
+
+func TestTargetsWithoutARatio(t *testing.T) {
+	value := func(v float64) *sample { return &sample{values: []float64{v}} }
+	tests := []struct {
+		name string
+		row  comparison
+		want string // against, its median, ratio, target, verdict
+	}{
+		{"dearer by less", comparison{"w", seconds, value(0.000520), value(0.000500), target{more: 30e-6}}, "|500 µs|+20 µs|≤ +30 µs|met"},
+		{"dearer by more", comparison{"w", seconds, value(0.000560), value(0.000500), target{more: 30e-6}}, "|500 µs|+60 µs|≤ +30 µs|missed by 100.0 %"},
+		{"cheaper", comparison{"w", seconds, value(0.000490), value(0.000500), target{more: 30e-6}}, "|500 µs|-10 µs|≤ +30 µs|met"},
+		{"small", comparison{"w", bytesHeld, value(20e6), nil, target{below: 25e6}}, "-|-|-|≤ 25.0 MB|met"},
+		{"large", comparison{"w", bytesHeld, value(50e6), nil, target{below: 25e6}}, "-|-|-|≤ 25.0 MB|missed by 100.0 %"},
+		{"to know", comparison{"w", bytesHeld, value(50e6), nil, target{}}, "-|-|-|-|-"},
+		{"not there", comparison{"w", bytesHeld, &sample{err: errors.New("died")}, nil, target{below: 25e6}}, "-|-|-|≤ 25.0 MB|not measured"},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(tt.row.cells()[3:], "|"); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTraceMarks(t *testing.T) {
+	got, err := traceMarks("agentjail: something else\nagentjail: trace     0.15 ms  +   0.15  command checked\n" +
+		"agentjail: trace    30.81 ms  +  22.52  jail: container, root folder and filter made\n")
+	// To the microsecond: no binary fraction is a decimal one.
+	text := ""
+	for _, m := range got {
+		text += fmt.Sprintf("%s %.6f %.6f\n", m.what, m.at, m.took)
+	}
+	want := "command checked 0.000150 0.000150\njail: container, root folder and filter made 0.030810 0.022520\n"
+	if err != nil || text != want {
+		t.Errorf("got %v, %v; want %s", got, err, want)
+	}
+	if got, err := traceMarks("agentjail: run ended\n"); err == nil {
+		t.Errorf("no trace was read as %v", got)
+	}
+}
+
+func TestSizesOf(t *testing.T) {
+	proc := t.TempDir()
+	process := func(pid int, status, rollup string) {
+		folder := filepath.Join(proc, strconv.Itoa(pid))
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"status": status, "smaps_rollup": rollup} {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	process(70, "Pid:\t70\nPPid:\t1\nNSpid:\t70\n", "Rss:  1000 kB\nPss:  100 kB\n")
+	process(71, "Pid:\t71\nPPid:\t70\nNSpid:\t71\t1\n", "Rss:  2000 kB\nPss:  200 kB\n")
+	process(72, "Pid:\t72\nPPid:\t71\nNSpid:\t72\t9\n", "Rss:  9000 kB\nPss:  900 kB\n") // the agent
+	if got, err := sizesOf(proc, 70); err == nil {
+		t.Errorf("without a gateway: %v", got)
+	}
+	process(73, "Pid:\t73\nPPid:\t70\nNSpid:\t73\n", "Rss:  4000 kB\nPss:  400 kB\n")
+	got, err := sizesOf(proc, 70)
+	want := map[string]float64{
+		"Rsssupervisor": 1024e3, "RssPID 1": 2048e3, "Rsssupervisor and PID 1": 3072e3, "Rssgateway": 4096e3,
+		"Psssupervisor": 102400, "PssPID 1": 204800, "Psssupervisor and PID 1": 307200, "Pssgateway": 409600,
+	}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+}
+
+func TestBetweenKeepsWhatPeopleWrote(t *testing.T) {
+	page := "above\n" + markBegin + "old\n" + markEnd + "below\n"
+	got, err := between(page, "new\n")
+	if want := "above\n" + markBegin + "new\n" + markEnd + "below\n"; err != nil || got != want {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	for _, bad := range []string{"", "above\n", markBegin, markEnd + markBegin} {
+		if got, err := between(bad, "new\n"); err == nil {
+			t.Errorf("%q became %q", bad, got)
 		}
 	}
 }

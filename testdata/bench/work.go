@@ -9,6 +9,15 @@ import (
 	"strings"
 )
 
+// job is something that agents do.
+type job struct {
+	what         string
+	folder       string
+	warmup, runs int
+	argv         []string
+	err          error // why it can't be measured
+}
+
 // benchWork measures what agents spend their time on, outside and inside. It is
 // timed by the same hyperfine in both places, so that the jail's start is not in it.
 func benchWork(ctx context.Context, b *bench) ([]comparison, error) {
@@ -27,22 +36,23 @@ func benchWork(ctx context.Context, b *bench) ([]comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs := []struct {
-		what         string
-		folder       string
-		warmup, runs int
-		argv         []string
-	}{
+	jobs := []job{
 		// -a compiles the standard library too and leaves the cache's state out of it.
 		{"go build -a", module, 0, 1, []string{"env", "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOFLAGS=-buildvcs=false",
-			goTool, "build", "-a", "-o", "/dev/null", "."}},
+			goTool, "build", "-a", "-o", "/dev/null", "."}, nil},
 		// The warm-up takes what an overlay costs once: git reads every file again
 		// when the index has other inode numbers, and writes a new index.
-		{fmt.Sprintf("git status, %d files", b.files), repository, 2, 10, []string{"git", "status", "--porcelain"}},
+		{fmt.Sprintf("git status, %d files", b.files), repository, 2, 5, []string{"git", "status", "--porcelain"}, nil},
+		// One lstat a file, and nothing that reads one.
+		{fmt.Sprintf("find -size, %d files", b.files), repository, 1, 5, []string{"find", repository, "-size", "+1000k"}, nil},
 	}
+	// Inside, what is written goes to the overlay's memory: the first run takes the
+	// old tree away, and writes whiteouts for it that a new workspace would not have.
+	installs, ci, npmErr := b.packages(ctx)
+	jobs = append(jobs, job{"npm ci, 160 packages, no network", installs, 1, 2, ci, npmErr})
 	var table []comparison
 	for _, job := range jobs {
-		inside, outside := &sample{name: "inside"}, &sample{name: "outside"}
+		inside, outside := &sample{name: "inside", err: job.err}, &sample{name: "outside", err: job.err}
 		script := fmt.Sprintf("cd %s && %s >/dev/null && cat /tmp/agentjail-bench.$$ && rm /tmp/agentjail-bench.$$",
 			quote(job.folder), shell(hyperfineArgs(job.warmup, job.runs, "/tmp/agentjail-bench.$$", job.argv)))
 		for range b.rounds {

@@ -18,11 +18,12 @@ tests() {
 	install -d -m 700 -o "$who" "/var/tmp/$half"
 	cd "$folder" || return 1
 	printf 'vmtest: %s: %s\n' "$half" "$name" >/dev/console
+	# What a shell starts in the background ignores Ctrl-C, which tests type.
 	# shellcheck disable=SC2086 # the bus is two words or none
-	"$@" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	"$@" /usr/bin/env -i --default-signal=INT,QUIT PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME="$home" USER="$who" LOGNAME="$who" SHELL=/bin/sh LANG=C.UTF-8 TMPDIR="/var/tmp/$half" \
-		${session:-} CI=true AGENTJAIL_VM=1 AGENTJAIL_BIN="$disk/bin/agentjail" \
-		"$disk/bin/$name.test" -test.v=test2json -test.timeout=40m \
+		${session:-} CI=true AGENTJAIL_VM=1 AGENTJAIL_BIN="$disk/bin/agentjail" AGENTJAIL_ATTACK="$disk/bin/agentjail-attack" \
+		"$disk/bin/$name.test" -test.v=test2json -test.timeout=40m -test.run="$(cat "$disk/bin/$name.select")" \
 		</dev/null >"$disk/results/$half.$name.log" 2>&1
 	echo $? >"$disk/results/$half.$name.status"
 }
@@ -40,25 +41,43 @@ until [ -S "/run/user/$uid/bus" ]; do
 done
 bus="XDG_RUNTIME_DIR=/run/user/$uid DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$uid/bus"
 
-# shellcheck disable=SC2013 # one word a line
-for name in $(cat bin/names); do
+root() {
 	session=
-	tests root "$name" root setsid --wait
+	tests root "$1" root setsid --wait
+}
+# A service of the user's own systemd: where a desktop starts its programs.
+user() {
 	session=$bus
-	# A service of the user's own systemd: where a desktop starts its terminals.
 	# shellcheck disable=SC2086 # two words
-	tests user "$name" "$user" setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all \
-		env $bus systemd-run --user --quiet --pipe --wait --collect --working-directory="$disk/src/$(cat "$disk/bin/$name.folder")"
-done
-cd "$disk" || exit 1
+	tests user "$1" "$user" setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all \
+		env $bus systemd-run --user --quiet --pipe --wait --collect --working-directory="$disk/src/$(cat "$disk/bin/$1.folder")"
+}
 # A login: its processes are in a session's scope, from which only systemd can move
 # them to the user's own.
-if grep -q '^vm$' bin/names; then
+login() {
 	session=$bus
 	# shellcheck disable=SC2016 # the login's shell has the arguments
-	tests login vm "$user" su --login "$user" --command='cd "$1" && shift && exec "$@"' -- \
-		sh "$disk/src/$(cat bin/vm.folder)"
-	cd "$disk" || exit 1
-fi
+	tests login "$1" "$user" su --login "$user" --command='cd "$1" && shift && exec "$@"' -- \
+		sh "$disk/src/$(cat "$disk/bin/$1.folder")"
+}
+
+# Each in a shell of its own, which is where it changes the folder. Both halves at once,
+# a processor for each; but the machine's own tests count what is on the machine, and
+# the attack suite has canaries all over it.
+# shellcheck disable=SC2013 # one word a line
+for name in $(cat bin/names); do
+	case $name in
+	vm | suite)
+		(root "$name")
+		(user "$name")
+		[ "$name" != vm ] || (login vm)
+		;;
+	*)
+		(root "$name") &
+		(user "$name")
+		wait
+		;;
+	esac
+done
 dmesg >results/dmesg
 : >results/complete

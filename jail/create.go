@@ -1,0 +1,52 @@
+package jail
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs/validate"
+)
+
+// createContainer is libcontainer's Create, except where no limit needs a cgroup and
+// the host has no cgroup v2: then the container gets none. Create insists on one in
+// each of v1's hierarchies, so that a place without /sys/fs/cgroup (a chroot, many
+// containers) could have no jail at all; and making ten cgroups takes time.
+//
+// On v2 it makes one folder and goes on where it may not (cgroupConfig, Rootless).
+func createContainer(p *Plan) (*libcontainer.Container, error) {
+	root, id := filepath.Split(p.Container)
+	config := containerConfig(p)
+	if p.Cgroup != nil || cgroups.IsCgroup2UnifiedMode() {
+		return libcontainer.Create(root, id, config)
+	}
+	if err := validate.Validate(config); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	// Mkdir, not MkdirAll: a folder that is there already is not ours. The modes are
+	// those that Create gives.
+	if err := os.Mkdir(p.Container, 0o711); err != nil {
+		return nil, err
+	}
+	// A container that was made and not started is one whose state names no process;
+	// its cgroups are those that the state names, which are none. State leaves an empty
+	// list out, and libcontainer then looks for v1's.
+	state := struct {
+		libcontainer.State
+		CgroupPaths map[string]string `json:"cgroup_paths"`
+	}{libcontainer.State{BaseState: libcontainer.BaseState{ID: id, Created: time.Now().UTC(), Config: *config}}, map[string]string{}}
+	data, err := json.Marshal(state)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(p.Container, "state.json"), data, 0o600); err != nil {
+		return nil, err
+	}
+	return libcontainer.Load(root, id)
+}

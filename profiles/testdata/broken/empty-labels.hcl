@@ -1,0 +1,8 @@
+secret "" {
+  env    = "X"
+  header = "x"
+}
+variable "" {}
+network {
+  deny "" {}
+}

@@ -1,0 +1,1 @@
+audit { otlp = "https://me:secret@collector.example/v1" }

@@ -1,0 +1,4 @@
+audit {
+  otlp = "collector.example:4318"
+  size = "1KiB"
+}

@@ -1,0 +1,1 @@
+extends = ["claude-code", "docker-client"]

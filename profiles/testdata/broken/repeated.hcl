@@ -1,0 +1,8 @@
+workspace {
+  mode = "overlay"
+  mode = "direct"
+}
+files {}
+files {}
+artifacts {}
+artifacts {}

@@ -1,0 +1,148 @@
+package run
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agentjail/agentjail/run/approval"
+)
+
+// lookEvery is how often a terminal that waits looks for questions.
+const lookEvery = 500 * time.Millisecond
+
+// converse puts one question after the other to the person at the terminal.
+func (a *approver) converse(ctx context.Context) error {
+	fmt.Fprintln(a.h.Stdout, "waiting for questions; Ctrl-C ends it")
+	lines := readLines(a.h.Stdin)
+	done := map[string]bool{} // answered or left to others
+	flooded := map[string]int{}
+	for {
+		runs, err := a.ask(ctx)
+		if err != nil {
+			return err
+		}
+		r, q := next(runs, done)
+		for _, r := range runs {
+			if r.Flooded > flooded[r.Run] {
+				flooded[r.Run] = r.Flooded
+				writeFlooded(a.h.Stdout, r)
+			}
+		}
+		if q == nil {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case _, ok := <-lines: // typed to nobody
+				if !ok {
+					return nil
+				}
+			case <-time.After(lookEvery):
+			}
+			continue
+		}
+		done[q.ID] = true
+		over, err := a.put(ctx, lines, r, *q)
+		if over || err != nil {
+			return err
+		}
+	}
+}
+
+// next is the oldest question that was not put yet.
+func next(runs []askedRun, done map[string]bool) (askedRun, *approval.Question) {
+	for _, r := range runs {
+		for i := range r.Questions {
+			if !done[r.Questions[i].ID] {
+				return r, &r.Questions[i]
+			}
+		}
+	}
+	return askedRun{}, nil
+}
+
+// put shows a question and takes the answer. What was typed before it was shown is
+// thrown away: it was meant for something else.
+func (a *approver) put(ctx context.Context, lines <-chan string, r askedRun, q approval.Question) (over bool, err error) {
+	fmt.Fprintln(a.h.Stdout)
+	writeQuestion(a.h.Stdout, r, q, time.Now())
+	// An error is of an input that is no terminal, which has no such queue.
+	_ = unix.IoctlSetInt(int(a.h.Stdin.Fd()), unix.TCFLSH, unix.TCIFLUSH)
+	drain(lines)
+	for {
+		fmt.Fprintf(a.h.Stdout, "%s: yes once (y), for ten minutes (t), for the run (r); no (n), no once (o); leave it (l)? ", q.ID)
+		var line string
+		select {
+		case <-ctx.Done():
+			return true, ctx.Err()
+		case text, ok := <-lines:
+			if !ok {
+				fmt.Fprintln(a.h.Stdout)
+				return true, nil
+			}
+			line = text
+		}
+		p := answerParams{ID: q.ID}
+		switch strings.TrimSpace(line) {
+		case "y":
+			p.Yes, p.Once = true, true
+		case "t":
+			p.Yes, p.For = true, 10*time.Minute
+		case "r":
+			p.Yes = true
+		case "n":
+		case "o":
+			p.Once = true
+		case "l":
+			return false, nil
+		default:
+			continue
+		}
+		if err := a.answer(ctx, r, q, p); err != nil {
+			if errors.Is(err, context.Canceled) {
+				return true, err
+			}
+			// Somebody else was faster, or nobody was fast enough: the next question.
+			text, _, _ := strings.Cut(err.Error(), "\n")
+			fmt.Fprintf(a.h.Stdout, "%s: %s\n", q.ID, text)
+		}
+		return false, nil
+	}
+}
+
+// maxTyped bounds a line that is typed.
+const maxTyped = 1 << 10
+
+// readLines reads lines until the end of input.
+func readLines(r io.Reader) <-chan string {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		in := bufio.NewScanner(r)
+		in.Buffer(nil, maxTyped)
+		for in.Scan() {
+			lines <- in.Text()
+		}
+	}()
+	return lines
+}
+
+// drain takes what has been read and not been taken.
+func drain(lines <-chan string) {
+	for {
+		select {
+		case _, ok := <-lines:
+			if !ok {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
