@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -92,7 +93,12 @@ func TestJailDiskFull(t *testing.T) {
 // TestJailFilesUsedUp starts runs that may have fewer and fewer open files.
 func TestJailFilesUsedUp(t *testing.T) {
 	refused, worked := 0, 0
-	for _, n := range []string{"8", "10", "16", "18", "20", "22", "24", "26", "28", "30", "32", "36", "40", "44", "48", "56", "64", "128"} {
+	limits := []int{128}
+	for n := 8; n < 80; n++ { // each one: which call fails depends on what the caller left open
+		limits = append(limits, n)
+	}
+	for _, limit := range limits {
+		n := strconv.Itoa(limit)
 		c := newCaller(t, "")
 		c.ownTemp()
 		o := place{name: n}.command(c, os.Getuid() != 0, "/bin/sh", "-c", inPlace, n, binary(t), "run", "--profile", c.profile, "--",

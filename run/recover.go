@@ -58,9 +58,21 @@ func makeRuntime(d Dirs, runtime, state string) (*os.File, error) {
 	}
 	held, err := fillRuntime(runtime, state)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("runtime folder: %w\nhint: is %s full?", err, d.Runtime), os.RemoveAll(runtime))
+		return nil, errors.Join(fmt.Errorf("runtime folder: %w\nhint: is %s full?", err, d.Runtime), unmake(runtime, fileLock, fileState))
 	}
 	return held, nil
+}
+
+// unmake removes a folder that was just made, with the files of these names that are
+// in it. Unlike os.RemoveAll it opens nothing, since what failed may be an open.
+func unmake(dir string, files ...string) error {
+	var errs []error
+	for _, name := range files {
+		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, os.Remove(dir))...)
 }
 
 func fillRuntime(runtime, state string) (*os.File, error) {

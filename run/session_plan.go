@@ -135,7 +135,7 @@ func (s *session) folders() error {
 		return fmt.Errorf("state folder: %w", err)
 	}
 	if s.alive, err = lock(filepath.Join(s.state, fileLock)); err != nil {
-		return errors.Join(fmt.Errorf("state folder: %w", err), os.RemoveAll(s.state))
+		return errors.Join(fmt.Errorf("state folder: %w", err), unmake(s.state, fileLock))
 	}
 	if err := writeInfo(s.state, s.info); err != nil {
 		return fmt.Errorf("state folder %s: %w\nhint: is the disk full? agentjail keeps the trail there", s.state, err)
