@@ -32,6 +32,7 @@ type exits struct {
 	mu      sync.Mutex
 	watched map[int32]*watch // by descriptor
 	byPID   map[int]*watch   // by pid in the jail; the newest of that number
+	byHost  map[int]*watch   // by pid on the host, likewise
 	closed  bool
 }
 
@@ -65,7 +66,7 @@ func newExits(emit func(audit.Exit)) (*exits, error) {
 	}
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wfd)}
 	e := &exits{epoll: epoll, wake: os.NewFile(uintptr(wfd), "exits-wake"), emit: emit, done: make(chan struct{}), most: mostWatched(),
-		watched: map[int32]*watch{}, byPID: map[int]*watch{}}
+		watched: map[int32]*watch{}, byPID: map[int]*watch{}, byHost: map[int]*watch{}}
 	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wfd, &ev); err != nil {
 		epoll.Close()
 		e.wake.Close()
@@ -106,7 +107,18 @@ func (e *exits) add(host int, p audit.Process) {
 		return
 	}
 	w := &watch{fd: int32(fd), host: host, process: p}
-	e.watched[w.fd], e.byPID[p.PID] = w, w
+	e.watched[w.fd], e.byPID[p.PID], e.byHost[host] = w, w, w
+}
+
+// inside is the pid in the jail of a process that is watched, and 0 of any other: what
+// /proc says of its parent is slow to read.
+func (e *exits) inside(host int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.byHost[host]; w != nil {
+		return w.process.PID
+	}
+	return 0
 }
 
 // reaped takes PID 1's word for one of its children.
@@ -142,6 +154,9 @@ func (e *exits) forget(w *watch) {
 	}
 	if e.byPID[w.process.PID] == w {
 		delete(e.byPID, w.process.PID)
+	}
+	if e.byHost[w.host] == w {
+		delete(e.byHost, w.host)
 	}
 }
 
@@ -202,7 +217,7 @@ func (w *watch) look() {
 
 // readStat takes status and CPU time from /proc while the process is a zombie.
 func (w *watch) readStat() {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(w.host) + "/stat")
+	data, err := readProc("/proc/" + strconv.Itoa(w.host) + "/stat")
 	if err != nil {
 		return
 	}

@@ -275,7 +275,7 @@ func (n *notifier) describe(req *seccompNotif) (rec audit.Exec, host int, known 
 	}
 	rec.Process.Path, rec.Process.Name = path, filepath.Base(path)
 	rec.Process.Argv, rec.ArgsCut, rec.ArgBytes = readArgv(tid, argvArg)
-	host, rec.Process.PID, rec.Process.Parent = pids(proc)
+	host, rec.Process.PID, rec.Process.Parent = n.pids(proc)
 	return rec, host, known && host != 0
 }
 
@@ -329,16 +329,20 @@ func existsInside(proc, cwd string, dirfd int, path string) bool {
 
 // pids reads the caller's process id, as the host and as the jail number it, and
 // its parent's in the jail.
-func pids(proc string) (host, pid, parent int) {
-	data, err := os.ReadFile(proc + "/status")
+func (n *notifier) pids(proc string) (host, pid, parent int) {
+	data, err := readProc(proc + "/status")
 	if err != nil {
 		return 0, 0, 0
 	}
 	host, pid = lastField(data, "\nTgid:"), lastField(data, "\nNStgid:")
 	// PPid is in our numbering; the parent's own status has it in the jail's.
-	if ppid := lastField(data, "\nPPid:"); ppid > 0 {
-		if pdata, err := os.ReadFile("/proc/" + strconv.Itoa(ppid) + "/status"); err == nil {
-			parent = lastField(pdata, "\nNStgid:")
+	ppid := lastField(data, "\nPPid:")
+	if ppid <= 0 {
+		return host, pid, 0
+	}
+	if parent = n.exits.inside(ppid); parent == 0 {
+		if data, err := readProc("/proc/" + strconv.Itoa(ppid) + "/status"); err == nil {
+			parent = lastField(data, "\nNStgid:")
 		}
 	}
 	return host, pid, parent

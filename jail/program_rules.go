@@ -261,7 +261,7 @@ func (j *judge) close() {
 
 // threadInside is the caller's thread id as the jail numbers it.
 func threadInside(proc string) int {
-	data, err := os.ReadFile(proc + "/status")
+	data, err := readProc(proc + "/status")
 	if err != nil {
 		return 0
 	}
