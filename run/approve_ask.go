@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/run/approval"
+	"github.com/agentjail/agentjail/run/control"
 )
 
 // lookEvery is how often a terminal that waits looks for questions.
@@ -68,25 +70,39 @@ func next(runs []askedRun, done map[string]bool) (askedRun, *approval.Question) 
 }
 
 // put shows a question and takes the answer. What was typed before it was shown is
-// thrown away: it was meant for something else.
+// thrown away: it was meant for something else. A question that somebody else answered,
+// or nobody in time, is left by itself: it must not hide the next one.
 func (a *approver) put(ctx context.Context, lines <-chan string, r askedRun, q approval.Question) (over bool, err error) {
 	fmt.Fprintln(a.h.Stdout)
 	writeQuestion(a.h.Stdout, r, q, time.Now())
 	// An error is of an input that is no terminal, which has no such queue.
 	_ = unix.IoctlSetInt(int(a.h.Stdin.Fd()), unix.TCFLSH, unix.TCIFLUSH)
 	drain(lines)
-	for {
-		fmt.Fprintf(a.h.Stdout, "%s: yes once (y), for ten minutes (t), for the run (r); no (n), no once (o); leave it (l)? ", q.ID)
+	for asked := false; ; {
+		if !asked {
+			fmt.Fprintf(a.h.Stdout, "%s: yes once (y), for ten minutes (t), for the run (r); no (n), no once (o); leave it (l)? ", q.ID)
+			asked = true
+		}
 		var line string
 		select {
 		case <-ctx.Done():
 			return true, ctx.Err()
+		case <-time.After(lookEvery):
+			open, err := a.open(ctx, r, q.ID)
+			if err != nil {
+				return true, err
+			}
+			if !open {
+				fmt.Fprintf(a.h.Stdout, "\n%s: it is open no more: somebody answered it, or nobody in time\n", q.ID)
+				return false, nil
+			}
+			continue
 		case text, ok := <-lines:
 			if !ok {
 				fmt.Fprintln(a.h.Stdout)
 				return true, nil
 			}
-			line = text
+			line, asked = text, false
 		}
 		p := answerParams{ID: q.ID}
 		switch strings.TrimSpace(line) {
@@ -114,6 +130,16 @@ func (a *approver) put(ctx context.Context, lines <-chan string, r askedRun, q a
 		}
 		return false, nil
 	}
+}
+
+// open says whether a question waits for answers still.
+func (a *approver) open(ctx context.Context, r askedRun, id string) (bool, error) {
+	var l approval.List
+	err := a.call(ctx, r, methodApprovals, nil, &l)
+	if errors.Is(err, control.ErrNoRun) {
+		return false, nil
+	}
+	return slices.ContainsFunc(l.Questions, func(q approval.Question) bool { return q.ID == id }), err
 }
 
 // maxTyped bounds a line that is typed.

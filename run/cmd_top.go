@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,8 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"github.com/agentjail/agentjail/audit"
-	"github.com/agentjail/agentjail/profiles"
 	"github.com/agentjail/agentjail/run/control"
 )
 
@@ -154,93 +151,4 @@ func liveTop(h Host) error {
 			}
 		}
 	}
-}
-
-// drawTop writes the table: whole where width is 0, else cut to the screen.
-func drawTop(out io.Writer, rows []topRow, width, height int, colour bool) error {
-	header := []string{"RUN", "NAME", "STATE", "TIME", "CPU%", "MEM", "PROC", "NET", "EXEC", "CONN", "REQ", "DENY", "TOKENS", "COST", "!", "PROFILE", "COMMAND"}
-	table := [][]string{header}
-	for _, r := range rows {
-		table = append(table, r.cells())
-	}
-	widths := make([]int, len(header))
-	for _, row := range table {
-		for i, c := range row {
-			widths[i] = max(widths[i], len([]rune(c)))
-		}
-	}
-	left := []int{0, 1, 2, 15, 16}
-	lines := []string{fmt.Sprintf("agentjail: %d running", len(rows))}
-	for _, row := range table {
-		var line strings.Builder
-		for i, c := range row {
-			pad := strings.Repeat(" ", widths[i]-len([]rune(c)))
-			switch {
-			case i == len(row)-1:
-				pad = ""
-				line.WriteString(c)
-			case slices.Contains(left, i):
-				line.WriteString(c + pad)
-			default:
-				line.WriteString(pad + c)
-			}
-			if i < len(row)-1 {
-				line.WriteString("  ")
-			}
-		}
-		lines = append(lines, line.String())
-	}
-	if height > 0 && len(lines) > height-1 {
-		more := len(lines) - (height - 2)
-		lines = append(lines[:max(height-2, 0)], fmt.Sprintf("and %d more", more))
-	}
-	var b strings.Builder
-	for i, l := range lines {
-		if width > 0 {
-			l = shorten(l, width)
-		}
-		switch {
-		case colour && i == 1:
-			l = "\x1b[7m" + l + "\x1b[0m" // ECMA-48 SGR 7: reverse
-		case colour && i > 1 && i-2 < len(rows) && (rows[i-2].Anomalies > 0 || rows[i-2].Frozen):
-			l = "\x1b[33m" + l + "\x1b[0m"
-		}
-		b.WriteString(l + "\n")
-	}
-	_, err := io.WriteString(out, b.String())
-	return err
-}
-
-// cells are one run's texts; nothing in them is obeyed by a terminal.
-func (r topRow) cells() []string {
-	state := "running"
-	switch {
-	case r.Error != "":
-		state = "?"
-	case r.Frozen:
-		state = "frozen"
-	}
-	name := "-"
-	if r.Name != "" {
-		name = shorten(audit.Printable(r.Name), 20)
-	}
-	c := []string{audit.Printable(r.ID), name, state, shortDuration(r.Now.Sub(r.Started).Round(time.Second))}
-	tail := []string{shorten(audit.Printable(r.Profile), 20), shorten(audit.Printable(strings.Join(r.Argv, " ")), 60)}
-	if r.Error != "" {
-		return append(append(c, slices.Repeat([]string{"-"}, 11)...), tail...)
-	}
-	n := func(v int64) string { return fmt.Sprint(v) }
-	c = append(c, fmt.Sprintf("%.0f", 100*r.CPUs), profiles.FormatSize(round(r.Usage.Memory)), n(r.Usage.Processes), profiles.FormatSize(round(r.Usage.Network)),
-		n(r.Progress.Execs), n(r.Progress.Connects), n(r.Progress.Requests), n(r.Progress.Denials), n(r.Progress.Tokens), audit.Dollars(r.Progress.Cost), n(r.Anomalies))
-	return append(c, tail...)
-}
-
-// round keeps of a size what is read at a glance.
-func round(n int64) int64 {
-	for unit := int64(1 << 40); unit >= 1<<10; unit >>= 10 {
-		if n >= 10*unit {
-			return n / unit * unit
-		}
-	}
-	return n
 }

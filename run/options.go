@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -51,13 +52,16 @@ func checkCommand(argv []string) error {
 
 // checkPath refuses paths that would mislead a person who reads the trail.
 func checkPath(what, path string) error {
-	if !utf8.ValidString(path) {
-		return fmt.Errorf("%s %q is not valid UTF-8\nhint: rename the folder", what, path)
+	return checkText(what, path, "rename the folder")
+}
+
+// checkText refuses what is no text, or has what a terminal would obey.
+func checkText(what, text, hint string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("%s %q is not valid UTF-8\nhint: %s", what, text, hint)
 	}
-	for _, r := range path {
-		if r < ' ' || r == 0x7f {
-			return fmt.Errorf("%s %q has a control character in its name\nhint: rename the folder", what, path)
-		}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return fmt.Errorf("%s %q has a control character in its name\nhint: %s", what, text, hint)
 	}
 	return nil
 }

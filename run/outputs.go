@@ -39,7 +39,7 @@ func checkName(name string) error {
 	if name == "" {
 		return nil
 	}
-	if err := checkPath("--name", name); err != nil {
+	if err := checkText("--name", name, "give it a name of visible characters"); err != nil {
 		return err
 	}
 	switch {

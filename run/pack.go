@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -147,8 +149,8 @@ func (s *session) packProcesses(w *evidence.Writer, memory bool) error {
 			}
 			continue
 		}
-		for name, data := range p.Files {
-			if err := w.Bytes(dir+name, data); err != nil {
+		for _, name := range slices.Sorted(maps.Keys(p.Files)) {
+			if err := w.Bytes(dir+name, p.Files[name]); err != nil {
 				return err
 			}
 		}
@@ -162,8 +164,9 @@ func (s *session) packProcesses(w *evidence.Writer, memory bool) error {
 	if memory {
 		return nil
 	}
-	for name, data := range s.jail.SocketTables() {
-		if err := w.Bytes("sockets/"+name, data); err != nil {
+	tables := s.jail.SocketTables()
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		if err := w.Bytes("sockets/"+name, tables[name]); err != nil {
 			return err
 		}
 	}

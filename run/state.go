@@ -208,7 +208,7 @@ func findRun(d Dirs, what string) (Info, error) {
 			return r, nil
 		case r.Name == what:
 			return r, nil
-		case strings.HasPrefix(r.ID, what):
+		case strings.HasPrefix(r.ID, what), strings.HasSuffix(r.ID, "-"+what): // its end is what top and questions name it by
 			found = append(found, r)
 		}
 	}
