@@ -131,7 +131,7 @@ func cgroupConfig(p *Plan) *cgroups.Cgroup {
 		r.MemorySwap = r.Memory // memory and swap together, so: no swap
 	}
 	if p.Cgroup.Processes > 0 {
-		n := p.Cgroup.Processes
+		n := p.Cgroup.Processes + ownThreads // PID 1's are not the agent's
 		r.PidsLimit = &n
 	}
 	r.BlkioWeight = uint16(p.Cgroup.IOWeight)

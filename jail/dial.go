@@ -17,6 +17,8 @@ const dialTimeout = 2 * time.Second
 // dial connects to a port of the jail's loopback and hands the socket out. PID 1 does
 // it with no capability, as any program in the jail could.
 func (s *shim) dial(m message) {
+	s.dials <- struct{}{}
+	defer func() { <-s.dials }()
 	answer := message{Type: msgDialed, Dial: m.Dial}
 	f, err := dialLoopback(m.Port)
 	if err != nil {

@@ -204,9 +204,8 @@ func (j *Jail) boot(o Options) error {
 		// By descriptor: the jail has no path to this binary. The network's plan comes
 		// along, so that it is set up while the rest of the plan is still made.
 		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg, string(network)},
-		// PID 1 only waits and passes on; it needs no parallelism and little heap. Two, not
-		// one: with one it needs a new thread while the agent may have used up the limit of
-		// processes, which PID 1 is under too, and a thread that can't be made ends it.
+		// PID 1 only waits and passes on; it needs no parallelism and little heap. How many
+		// threads it needs follows from it (threads.go).
 		Env:        append([]string{"GOMAXPROCS=2", "GOGC=50", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
 		Cwd:        "/",
 		Stdin:      null,

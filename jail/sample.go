@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sample is what the jail holds at one moment and has used since its start. PID 1 is in
-// it where a cgroup tells.
+// Sample is what the jail holds at one moment and has used since its start. Where a cgroup
+// tells, PID 1 is in it, but not among the processes, and threads count as processes.
 type Sample struct {
 	CPU       time.Duration
 	Memory    int64
@@ -36,7 +36,7 @@ func (j *Jail) Sample() Sample {
 		mem, err2 := readNumber(filepath.Join(dirs[""], "memory.current"))
 		n, err3 := readNumber(filepath.Join(dirs[""], "pids.current"))
 		if errors.Join(err1, err2, err3) == nil {
-			s.CPU, s.Memory, s.Processes = time.Duration(cpu)*time.Microsecond, mem, int(n)
+			s.CPU, s.Memory, s.Processes = time.Duration(cpu)*time.Microsecond, mem, max(0, int(n)-ownThreads)
 			return s
 		}
 	case dirs["cpuacct"] != "":
@@ -45,7 +45,7 @@ func (j *Jail) Sample() Sample {
 		mem, err2 := readNumber(filepath.Join(dirs["memory"], "memory.usage_in_bytes"))
 		n, err3 := readNumber(filepath.Join(dirs["pids"], "pids.current"))
 		if errors.Join(err1, err2, err3) == nil {
-			s.CPU, s.Memory, s.Processes = time.Duration(cpu), mem, int(n)
+			s.CPU, s.Memory, s.Processes = time.Duration(cpu), mem, max(0, int(n)-ownThreads)
 			return s
 		}
 	}

@@ -77,7 +77,7 @@ func Shim(h Hooks) error {
 	if len(os.Args) != 3 {
 		return errors.New("this is how a jail's first process is started, not a command")
 	}
-	s := &shim{control: control, hooks: h, network: os.Args[2], execed: make(chan struct{})}
+	s := &shim{control: control, hooks: h, network: os.Args[2], execed: make(chan struct{}), dials: make(chan struct{}, maxDials)}
 	if err := s.start(); err != nil {
 		s.fail(err)
 		return err
@@ -96,6 +96,7 @@ type shim struct {
 	marks   []Mark
 	left    []LeftOut
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
+	dials   chan struct{} // as many as may go on at once
 
 	// For capset on every thread; fields, since a stack may move meanwhile.
 	capHeader unix.CapUserHeader
@@ -174,6 +175,9 @@ func (s *shim) start() error {
 		return err
 	}
 	s.mark("capabilities dropped")
+	if err := makeThreads(); err != nil {
+		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
+	}
 	if err := s.handOver(rep, upper, master, n.files); err != nil {
 		return err
 	}
