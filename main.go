@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins namespaces before Go starts
+	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/netns"
@@ -23,6 +24,9 @@ func main() { os.Exit(dispatch()) }
 // dispatch tells the four processes apart that this binary is: libcontainer's first
 // stage, a jail's PID 1, a network gateway, and the command line.
 func dispatch() int {
+	if err := roomForPoller(); err != nil {
+		return complain(err)
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case jail.InitArg:
@@ -42,6 +46,20 @@ func dispatch() int {
 	return run.Main(host, os.Args)
 }
 
+// roomForPoller refuses to go on with too few descriptors for the Go runtime's poller: it
+// makes two as the first file is opened, and ends the process with a trace of its own
+// where it can't (runtime/netpoll_epoll.go). The third is that file.
+func roomForPoller() error {
+	for range 3 {
+		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("start: %w\nhint: raise the limit of open files (ulimit -n)", err)
+		}
+		defer unix.Close(fd)
+	}
+	return nil
+}
+
 // network is what PID 1 does for package netns.
 func network(plan json.RawMessage) ([]*os.File, error) {
 	var p netns.LinkPlan
@@ -55,6 +73,6 @@ func complain(err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "agentjail: %v\n", err)
+	fmt.Fprint(os.Stderr, run.Printable(err))
 	return run.ExitAgentjail
 }

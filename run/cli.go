@@ -13,7 +13,7 @@ func Main(h Host, args []string) int {
 	err := app.Run(flagsFirst(app.Commands, args))
 	var ee *ExitError
 	if err != nil && !(errors.As(err, &ee) && ee.Err == nil) {
-		io.WriteString(h.Stderr, printable(err))
+		io.WriteString(h.Stderr, Printable(err))
 	}
 	return exitCode(err)
 }

@@ -60,9 +60,9 @@ func statusCode(ws unix.WaitStatus) int {
 	return ws.ExitStatus()
 }
 
-// printable renders an error for stderr: "agentjail: " before each line, the hint
+// Printable renders an error for stderr: "agentjail: " before each line, the hint
 // on a line of its own.
-func printable(err error) string {
+func Printable(err error) string {
 	lines := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
 	for i, l := range lines {
 		lines[i] = "agentjail: " + l

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
@@ -99,11 +100,15 @@ func TestJailFilesUsedUp(t *testing.T) {
 	}
 	for _, limit := range limits {
 		n := strconv.Itoa(limit)
+		begun := time.Now()
 		c := newCaller(t, "")
 		c.ownTemp()
 		o := place{name: n}.command(c, os.Getuid() != 0, "/bin/sh", "-c", inPlace, n, binary(t), "run", "--profile", c.profile, "--",
 			"sh", "-c", "exec 2>/dev/null; for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done; echo new >new; exit 0")
 		wantClosed(t, o)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Logf("with %s files: it took %s\n%s", n, took, o.stderr)
+		}
 		if !strings.Contains(o.stdout, "nothing was left behind") {
 			t.Errorf("with %s files: something is left: %s\n%s", n, o.stdout, o.stderr)
 		}
