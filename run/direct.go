@@ -63,6 +63,7 @@ type directGuard struct {
 	before    map[[2]uint64]string // what was there, by device and inode: see identity
 	links     []changes.Place      // symlinks, which come back
 	unread    map[string][2]uint64 // what could not be looked into before the agent came, by its inode
+	was       before               // for what only the content tells
 }
 
 // Bounds of the walk, which is that of an overlay's scan; of the mounts; of the paths that
@@ -91,8 +92,15 @@ func guardDirect(spec *profiles.Spec, workspace string) (*directGuard, error) {
 	if g.gate, err = gateOf(spec); err != nil {
 		return nil, err
 	}
-	found, err := g.look(workspace)
+	if g.was.clock, err = clockNow(); err != nil {
+		return nil, fmt.Errorf("read the clock: %w", err)
+	}
+	var compared []changes.Entry
+	found, err := g.look(workspace, g.remember(&compared))
 	if err != nil {
+		return nil, err
+	}
+	if err := g.readRemembered(workspace, compared); err != nil {
 		return nil, err
 	}
 	hint := "hint: say apply { allow \"FOLDER/**\" { reason = \"...\" } } for folders that the agent may have, or workspace { mode = \"overlay\" }"
@@ -130,13 +138,13 @@ func guardDirect(spec *profiles.Spec, workspace string) (*directGuard, error) {
 // matters but this.
 func identity(p changes.Place) string { return p.Type + "\x00" + p.Target }
 
-func (g *directGuard) look(workspace string) (changes.Found, error) {
-	root, err := os.OpenFile(workspace, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func (g *directGuard) look(workspace string, seen func(changes.Entry)) (changes.Found, error) {
+	root, err := openWorkspace(workspace)
 	if err != nil {
-		return changes.Found{}, fmt.Errorf("workspace %s: %w", workspace, pathCause(err))
+		return changes.Found{}, err
 	}
 	defer root.Close()
-	return changes.Places(root, g.gate.Protects, changes.Limits{Entries: maxDirectEntries})
+	return changes.Places(root, g.gate.Protects, seen, changes.Limits{Entries: maxDirectEntries})
 }
 
 // symlink protects what a symlink of the host's leads to, where that is in the workspace
@@ -167,7 +175,7 @@ func (g *directGuard) symlink(workspace string, p changes.Place) error {
 // trust. Nothing runs in the jail any more.
 func (s *session) takeOut() error {
 	g, workspace := s.direct, s.plan.Workspace.Path
-	found, err := g.lookAgain(workspace)
+	found, changed, err := g.lookAgain(workspace)
 	if err != nil {
 		return err
 	}
@@ -217,7 +225,7 @@ func (s *session) takeOut() error {
 			break
 		}
 	}
-	errs = append(errs, g.putBack(workspace))
+	errs = append(errs, g.putBack(workspace), s.lookInto(changed))
 	if dst != nil {
 		s.taken.Schema = changes.ManifestSchema
 		errs = append(errs, writeManifest(filepath.Join(s.state, dirTaken), &s.taken))
@@ -228,31 +236,36 @@ func (s *session) takeOut() error {
 // lookAgain looks at the workspace when the run has ended. A folder that the agent has
 // closed is opened where the supervisor can't read it without (it can in a user namespace
 // of its own): whoever opens it later would find what nobody looked into. What stays in Unread is what that did not help with.
-func (g *directGuard) lookAgain(workspace string) (changes.Found, error) {
+func (g *directGuard) lookAgain(workspace string) (changes.Found, *changedFiles, error) {
 	const rounds = 8 // closed folders in closed folders
 	root, err := os.OpenRoot(workspace)
 	if err != nil {
-		return changes.Found{}, fmt.Errorf("workspace %s: %w", workspace, pathCause(err))
+		return changes.Found{}, nil, fmt.Errorf("workspace %s: %w", workspace, pathCause(err))
 	}
 	defer root.Close()
+	now, err := clockNow()
+	if err != nil {
+		return changes.Found{}, nil, fmt.Errorf("read the clock: %w", err)
+	}
 	for round := 0; ; round++ {
-		found, err := g.look(workspace)
+		changed, seen := g.collect(now)
+		found, err := g.look(workspace, seen)
 		if err != nil {
-			return found, err
+			return found, nil, err
 		}
 		found.Unread = slices.DeleteFunc(found.Unread, func(u changes.Unread) bool {
 			at, known := g.unread[u.Path]
 			return known && at == inodeOf(workspace, u.Path) // the agent could not either
 		})
 		if len(found.Unread) == 0 || round == rounds {
-			return found, nil
+			return found, changed, nil
 		}
 		opened := false
 		for _, u := range found.Unread {
 			opened = root.Chmod(u.Path, 0o700) == nil || opened
 		}
 		if !opened {
-			return found, nil
+			return found, changed, nil
 		}
 	}
 }

@@ -98,7 +98,7 @@ const trailStep = "close the trail"
 func (s *session) result(end ending) error {
 	s.summarize()
 	st := status{RunID: s.id, Name: s.opt.Name, ExitCode: end.Code, Signal: end.Signal, Reason: end.Reason,
-		Duration: time.Since(s.begun).Seconds(), Changes: s.info.Changes, Refused: s.info.Refused, Taken: s.info.Taken, Models: s.info.Models,
+		Duration: time.Since(s.begun).Seconds(), Changes: s.info.Changes, Refused: s.info.Refused, Taken: s.info.Taken, Flagged: s.info.Flagged, Unlooked: s.info.Unlooked, Models: s.info.Models,
 		Limits: s.reached.all(), Audit: s.info.Audit, State: s.state, Artifacts: s.info.Artifacts}
 	if err := s.report(st); err != nil {
 		return err
@@ -123,6 +123,8 @@ type status struct {
 	Changes   int          `json:"changes"`
 	Refused   int64        `json:"refused"`
 	Taken     []string     `json:"taken,omitempty"`
+	Flagged   []Flagged    `json:"flagged,omitempty"`
+	Unlooked  int          `json:"unlooked,omitempty"`
 	Models    *modelTotals `json:"models,omitempty"`
 	Audit     string       `json:"audit"`
 	State     string       `json:"state"`
@@ -148,6 +150,12 @@ func (s *session) report(st status) error {
 		if n := len(s.info.Taken); n > 0 {
 			_, _ = fmt.Fprintf(s.host.Stderr, "agentjail: taken out of the workspace, since the host would execute or trust it: %s; it is in %s\n", s.takenNames(), filepath.Join(s.state, dirTaken))
 		}
+		if n := len(s.info.Flagged); n > 0 {
+			_, _ = fmt.Fprintf(s.host.Stderr, "agentjail: look at %s in the workspace before anything runs or trusts it:\n%s", plural(n, "changed file"), s.flaggedText())
+		}
+		if st.Unlooked > 0 {
+			_, _ = fmt.Fprintf(s.host.Stderr, "agentjail: nobody looked into %s more that changed\n", plural(st.Unlooked, "file"))
+		}
 		models := ""
 		if st.Models != nil {
 			models = ", " + st.Models.String()
@@ -157,8 +165,12 @@ func (s *session) report(st status) error {
 			limits = ", " + limitsText(others)
 		}
 		// A line for a person. That nobody can read it is no failure of the run.
+		changed := plural(st.Changes, "change")
+		if s.direct != nil {
+			changed = "changes made in the workspace itself"
+		}
 		_, _ = fmt.Fprintf(s.host.Stderr, "agentjail: run %s %s in %s: %s, %d refused%s%s; see agentjail logs %s\n",
-			s.id, howEnded(st), time.Duration(st.Duration*float64(time.Second)).Round(time.Millisecond), plural(st.Changes, "change"), st.Refused, models, limits, s.id)
+			s.id, howEnded(st), time.Duration(st.Duration*float64(time.Second)).Round(time.Millisecond), changed, st.Refused, models, limits, s.id)
 	}
 	return err
 }

@@ -117,8 +117,13 @@ type runStatus struct {
 	Audit     string `json:"audit"`
 	State     string `json:"state"`
 	Artifacts string `json:"artifacts"`
-	Limits    []struct{ Name, Text, Action string }
-	Error     string `json:"error"`
+	Flagged   []struct {
+		Path string
+		Why  []string
+	} `json:"flagged"`
+	Unlooked int `json:"unlooked"`
+	Limits   []struct{ Name, Text, Action string }
+	Error    string `json:"error"`
 }
 
 // outcome is one finished run.

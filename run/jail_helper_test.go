@@ -34,6 +34,7 @@ func init() {
 		"hog":         hogMain,
 		"restless":    restlessMain,
 		"deletes":     deletesMain,
+		"mapping":     mappingMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])

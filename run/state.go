@@ -47,11 +47,13 @@ type Info struct {
 	ExitCode  *int         `json:"exit_code,omitempty"`
 	Reason    string       `json:"reason,omitempty"` // "exited", "signal", "time limit" ...
 	Changes   int          `json:"changes"`
-	Refused   int64        `json:"refused"`           // what a policy refused
-	Taken     []string     `json:"taken,omitempty"`   // paths that the gate took out of a workspace in direct mode
-	Models    *modelTotals `json:"models,omitempty"`  // nil where none was called
-	Metrics   string       `json:"metrics,omitempty"` // where they are served while it goes on
-	Audit     string       `json:"audit"`             // path of the trail
+	Refused   int64        `json:"refused"`            // what a policy refused
+	Taken     []string     `json:"taken,omitempty"`    // paths that the gate took out of a workspace in direct mode
+	Flagged   []Flagged    `json:"flagged,omitempty"`  // what the gate found in files that were changed in direct mode
+	Unlooked  int          `json:"unlooked,omitempty"` // changed files that it did not look into
+	Models    *modelTotals `json:"models,omitempty"`   // nil where none was called
+	Metrics   string       `json:"metrics,omitempty"`  // where they are served while it goes on
+	Audit     string       `json:"audit"`              // path of the trail
 	Artifacts string       `json:"artifacts,omitempty"`
 	Runtime   string       `json:"runtime"` // the run's runtime folder
 

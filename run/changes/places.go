@@ -22,15 +22,16 @@ type Place struct {
 // Places walks a folder of the host's and gives what wanted names, with its word for
 // why ("" is that it is not wanted). What is below a folder that is wanted is not looked
 // at. No symlink is followed; other file systems below the folder are entered, as a bind
-// of it shows them. What can't be read, or is past the limits, is in Unread.
-func Places(root *os.File, wanted func(path string, folder bool) string, lim Limits) (Found, error) {
+// of it shows them. What can't be read, or is past the limits, is in Unread. seen, if it
+// is not nil, is told of each file and symlink that is not wanted.
+func Places(root *os.File, wanted func(path string, folder bool) string, seen func(Entry), lim Limits) (Found, error) {
 	t, err := openDirTree(root, !treeUpper, false)
 	if err != nil {
 		return Found{}, err
 	}
 	defer t.close()
-	w := placeWalk{tree: t, wanted: wanted, lim: lim.orDefault()}
-	w.folder("")
+	w := placeWalk{tree: t, wanted: wanted, tell: seen, lim: lim.orDefault(), marks: map[uint64]mark{}}
+	w.folder("", t.levels[0].dev)
 	return w.Found, nil
 }
 
@@ -41,12 +42,45 @@ type Found struct {
 	Cut    bool // a limit was reached: there may be more
 }
 
+// An Entry is a file or symlink that a walk has come by.
+type Entry struct {
+	Path     string // raw bytes, relative
+	Type     string
+	Target   string // of a symlink, raw bytes
+	Mode     FileMode
+	Size     int64
+	Dev, Ino uint64
+	Changed  unix.Timespec // ctime: the kernel's time of its last change of any kind
+
+	// Marked tells whether its file system sets that time at each change, also through a
+	// mapping. It can be asked only while the walk is there.
+	Marked func() bool
+}
+
 type placeWalk struct {
 	tree   *dirTree
 	wanted func(string, bool) string
+	tell   func(Entry)
 	lim    Limits
 	seen   int
+	marks  map[uint64]mark // by the folder's device
 	Found
+}
+
+// file tells of what is not wanted.
+func (w *placeWalk) file(path, name string, e treeEntry, dev uint64) {
+	if w.tell == nil || e.typ != TypeFile && e.typ != TypeSymlink {
+		return
+	}
+	x := Entry{Path: path, Type: e.typ, Mode: FileMode(e.mode), Size: e.size, Dev: e.dev, Ino: e.ino, Changed: e.ctime, Marked: func() bool { return w.marked(e.dev, dev) }}
+	if e.typ == TypeSymlink {
+		var err error
+		if x.Target, err = w.tree.readlink(name); err != nil {
+			w.skip(path, readReason(err))
+			return
+		}
+	}
+	w.tell(x)
 }
 
 func (w *placeWalk) skip(path, reason string) {
@@ -55,7 +89,7 @@ func (w *placeWalk) skip(path, reason string) {
 	}
 }
 
-func (w *placeWalk) folder(path string) {
+func (w *placeWalk) folder(path string, dev uint64) {
 	names, more, err := w.tree.list(w.lim.Entries)
 	if err != nil {
 		w.skip(path, readReason(err))
@@ -93,6 +127,7 @@ func (w *placeWalk) folder(path string) {
 			continue
 		}
 		if !folder {
+			w.file(at, name, e, dev)
 			continue
 		}
 		if w.tree.depth() >= w.lim.Depth || len(at) > w.lim.Path {
@@ -104,7 +139,7 @@ func (w *placeWalk) folder(path string) {
 			w.skip(at, readReason(err))
 			continue
 		}
-		w.folder(at)
+		w.folder(at, e.dev)
 		w.tree.leave()
 	}
 }

@@ -42,7 +42,7 @@ func TestTakeOut(t *testing.T) {
 			return "hidden"
 		}
 		return ""
-	}, Limits{})
+	}, nil, Limits{})
 	if err != nil || len(found.Places) != 3 || found.Cut || len(found.Unread) > 0 {
 		t.Fatalf("found %+v %v", found, err)
 	}
@@ -89,7 +89,7 @@ func TestPlacesIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	found, err := Places(f, func(string, bool) string { return "" }, Limits{Entries: 2})
+	found, err := Places(f, func(string, bool) string { return "" }, nil, Limits{Entries: 2})
 	if err != nil || !found.Cut || len(found.Unread) == 0 {
 		t.Errorf("%+v %v", found, err)
 	}

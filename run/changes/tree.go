@@ -36,6 +36,7 @@ type treeEntry struct {
 	rdev     uint64
 	uid, gid uint32
 	mtime    unix.Timespec
+	ctime    unix.Timespec
 }
 
 var (
@@ -251,7 +252,7 @@ func (t *dirTree) lstat(name string) (e treeEntry, ok bool, err error) {
 }
 
 func treeEntryOf(st *unix.Stat_t) treeEntry {
-	e := treeEntry{mode: st.Mode & 0o7777, size: st.Size, dev: uint64(st.Dev), ino: st.Ino, uid: st.Uid, gid: st.Gid, mtime: st.Mtim}
+	e := treeEntry{mode: st.Mode & 0o7777, size: st.Size, dev: uint64(st.Dev), ino: st.Ino, uid: st.Uid, gid: st.Gid, mtime: st.Mtim, ctime: st.Ctim}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.typ = TypeFile

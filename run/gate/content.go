@@ -116,13 +116,21 @@ func beforeDot(s string) string {
 	return s[:i]
 }
 
-func goGenerate(_ *changes.Change, old, now string) string {
+func goGenerate(c *changes.Change, old, now string) string {
 	for _, line := range added(old, now) {
 		if generate.MatchString(line) {
-			return "it gains a go:generate line"
+			return gains(c) + " a go:generate line"
 		}
 	}
 	return ""
+}
+
+// gains is "it has" where nobody knows what the file had before, or there was none.
+func gains(c *changes.Change) string {
+	if c.Before == nil {
+		return "it has"
+	}
+	return "it gains"
 }
 
 // newHosts tells of hosts that a lock file names and did not before.
@@ -157,28 +165,41 @@ func hosts(doc string) map[string]bool {
 	return found
 }
 
+// sources is a text that names the hosts of a document, and no others.
+func sources(doc string) string {
+	var b strings.Builder
+	for h := range hosts(doc) {
+		if strings.Contains(h, "://") {
+			b.WriteString(h + "\n")
+		} else {
+			b.WriteString("https://" + h + "\n")
+		}
+	}
+	return b.String()
+}
+
 // maxAdded bounds the lines that are looked at; a file with more is held back.
 const maxAdded = 200_000
 
 // addedLines looks at what a text file gained: characters that make it read as
 // something else, and credentials.
-func (g *Gate) addedLines(_ *changes.Change, old, now string) string {
+func (g *Gate) addedLines(c *changes.Change, old, now string) string {
 	if strings.IndexByte(now, 0) >= 0 || now == "" {
 		return "" // nobody reads it as text
 	}
 	lines := added(old, now)
 	if len(lines) > maxAdded {
-		return "nobody looked into it: it gains too many lines"
+		return "nobody looked into it: " + gains(c) + " too many lines"
 	}
 	for _, line := range lines {
 		if r, ok := bidi(line); ok {
-			return fmt.Sprintf("it gains a character that turns the direction of text (%U), so that it does not read as it runs (CVE-2021-42574)", r)
+			return fmt.Sprintf("%s a character that turns the direction of text (%U), so that it does not read as it runs (CVE-2021-42574)", gains(c), r)
 		}
 		if word := mixedScript(line); word != "" {
-			return fmt.Sprintf("it gains a word of letters that look alike, %s (CVE-2021-42694)", audit.Printable(fmt.Sprintf("%+q", word)))
+			return fmt.Sprintf("%s a word of letters that look alike, %s (CVE-2021-42694)", gains(c), audit.Printable(fmt.Sprintf("%+q", word)))
 		}
 		if _, n := g.redactor.Redact(line); n > 0 {
-			return "it gains what looks like a credential"
+			return gains(c) + " what looks like a credential"
 		}
 	}
 	return ""

@@ -104,8 +104,24 @@ func (g *Gate) Reasons(c *changes.Change, old, now func() ([]byte, error)) (reas
 	if g.allowed == nil || !g.allowed(c.Path) {
 		reasons = append(reasons, g.listed(c, name, l)...)
 	}
+	return append(reasons, g.hidden(c, l)...)
+}
+
+// Content says what there is to say of a file that the agent had changed in the host's own
+// folder: all but what the path alone is held for, which Protects is about. What the file
+// was before is often not known; then all of it counts as new.
+func (g *Gate) Content(c *changes.Change, old, now func() ([]byte, error)) (reasons []string) {
+	l := &lazy{old: old, now: now}
+	if g.allowed == nil || !g.allowed(c.Path) {
+		reasons = g.checked(c, fold(c.Path), l)
+	}
+	return append(reasons, g.hidden(c, l)...)
+}
+
+// hidden says what no allow of a profile lets through.
+func (g *Gate) hidden(c *changes.Change, l *lazy) (reasons []string) {
 	if c.After == nil {
-		return reasons
+		return nil
 	}
 	if why := leavingSymlink(c); why != "" {
 		reasons = append(reasons, why)
@@ -124,12 +140,18 @@ func (g *Gate) listed(c *changes.Change, name string, l *lazy) (reasons []string
 		reasons = append(reasons, gitWhy)
 	}
 	for i := range g.rules {
-		r := &g.rules[i]
-		if !r.match(name) {
-			continue
-		}
-		if r.check == nil {
+		if r := &g.rules[i]; r.check == nil && r.match(name) {
 			reasons = append(reasons, r.why)
+		}
+	}
+	return append(reasons, g.checked(c, name, l)...)
+}
+
+// checked says what the rules find that look at contents, and at modes.
+func (g *Gate) checked(c *changes.Change, name string, l *lazy) (reasons []string) {
+	for i := range g.rules {
+		r := &g.rules[i]
+		if r.check == nil || !r.match(name) {
 			continue
 		}
 		if why := l.ask(c, r.check); why != "" {
@@ -183,6 +205,33 @@ func (g *Gate) Protects(name string, folder bool) string {
 	}
 	return ""
 }
+
+// Asks tells whether a rule looks at the content of files of this name, beside what is
+// looked for in every file.
+func (g *Gate) Asks(name string) bool {
+	name = fold(name)
+	for i := range g.rules {
+		if g.rules[i].check != nil && g.rules[i].match(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Compared tells whether what a file of this name is held for is what is new in it
+// against what it was, so that Remember is worth its while.
+func (g *Gate) Compared(name string) bool {
+	name = fold(name)
+	for i := range g.rules {
+		if g.rules[i].compared && g.rules[i].match(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Remember gives of a content what its later one is compared with, which is a short text.
+func (g *Gate) Remember(content string) string { return sources(content) }
 
 // lazy reads contents once, and only if something asks for them.
 type lazy struct {

@@ -194,6 +194,44 @@ func TestProfileAllows(t *testing.T) {
 	}
 }
 
+// TestChangedInPlace: what the gate says of a file in the host's own folder is what its
+// path does not tell; what it was is known of lock files alone, by what is remembered.
+func TestChangedInPlace(t *testing.T) {
+	g, err := New(nil, func(p string) bool { return strings.HasPrefix(p, "tool/") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := "\"https://a.example/x\" git+ssh://b.example/y https://[::1/z\n"
+	for _, tt := range []struct {
+		path, was, now string
+		mode           changes.FileMode
+		held           string
+	}{
+		{"Makefile", "", "all:\n", 0o644, ""},
+		{"main.go", "", "package a\n", 0o644, ""},
+		{"main.go", "", "//go:generate x\n", 0o644, "it has a go:generate line"},
+		{"tool/main.go", "", "//go:generate x\n", 0o755, ""},
+		{"tool/main.go", "", "\u202e", 0o644, "direction of text"},
+		{"x", "", "", 0o755, "new executable"},
+		{"go.mod", lock, lock, 0o644, ""},
+		{"go.mod", lock, lock + "https://c.example/", 0o644, "new: c.example"},
+		{"go.mod", "", lock, 0o644, "new: "},
+	} {
+		give := func(s string) func() ([]byte, error) { return func() ([]byte, error) { return []byte(s), nil } }
+		old := ""
+		if g.Compared(tt.path) {
+			old = g.Remember(tt.was)
+		}
+		why := strings.Join(g.Content(&changes.Change{Path: tt.path, After: file(tt.mode)}, give(old), give(tt.now)), "; ")
+		if tt.held == "" && why != "" || !strings.Contains(why, tt.held) {
+			t.Errorf("%s %q: %q, want %q", tt.path, tt.now, why, tt.held)
+		}
+	}
+	if !g.Asks("sub/X.GO") || !g.Asks("go.mod") || g.Asks("x.txt") || !g.Compared("Cargo.lock") || g.Compared("main.go") {
+		t.Error("the names that rules are about are others")
+	}
+}
+
 // TestProtects: what direct mode keeps as it is.
 func TestProtects(t *testing.T) {
 	g := newGate(t)

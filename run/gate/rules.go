@@ -8,6 +8,7 @@ type rule struct {
 	why      string
 	check    check // nil: the path alone is reason enough
 	direct   bool  // with a check: in direct mode the path is reason enough all the same
+	compared bool  // with a check: it compares, and what gate.Remember keeps is enough for it
 }
 
 // rules is the list. Each line names what reads the file; most were the way out of
@@ -49,6 +50,6 @@ func rules() []rule {
 		{patterns: []string{".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases", ".profile", ".zshrc", ".zshenv", ".zprofile", ".zlogin", ".zlogout", ".cshrc", ".tcshrc", ".login", ".kshrc", ".inputrc", ".config/fish/**", ".xinitrc", ".xprofile", ".xsession", ".config/autostart/**", ".config/systemd/**", ".ssh/**", ".gnupg/**", ".tmux.conf", ".screenrc", ".gdbinit", ".lldbinit", ".wgetrc", ".curlrc"}, why: "a program reads it at its start, if this folder is somebody's home or the current one"},
 		{patterns: []string{"*.desktop", "autorun.inf", "*.service", "*.timer", "*.scpt", "*.command", "*.lnk", "*.url", "*.webloc"}, why: "a desktop or the system starts what it names"},
 
-		{patterns: []string{"package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "poetry.lock", "uv.lock", "pdm.lock", "pipfile.lock", "requirements*.txt", "cargo.lock", "gemfile.lock", "composer.lock", "deno.lock", "flake.lock", "go.mod", "mix.lock", "pubspec.lock", "package.resolved"}, why: "packages would come from a host that it did not name before", check: newHosts},
+		{patterns: []string{"package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "poetry.lock", "uv.lock", "pdm.lock", "pipfile.lock", "requirements*.txt", "cargo.lock", "gemfile.lock", "composer.lock", "deno.lock", "flake.lock", "go.mod", "mix.lock", "pubspec.lock", "package.resolved"}, why: "packages would come from a host that it did not name before", check: newHosts, compared: true},
 	}
 }
