@@ -206,6 +206,9 @@ type Finding struct {
 	Rule     string  `json:"rule,omitempty"`
 	Process  Process `json:"process"`
 	Event    string  `json:"event,omitempty"` // "escape", "anomaly": what a profile's reaction calls it
+
+	// Of an anomaly, for the profile's reaction to it. The trail has them in Detail.
+	Figures map[string]float64 `json:"figures,omitempty"`
 }
 
 func (RunStart) record()      {}

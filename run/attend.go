@@ -87,7 +87,7 @@ func (s *session) wait(ctl *signals, m *meter, tty *terminal) (ending, error) {
 	var why *react.Event // the profile's reaction to it ends the run
 	clock := s.newClock()
 	defer clock.stop()
-	idle := newIdle(s.spec.Limits.Idle, m, s.jail, s.still.frozen)
+	idle := newIdle(s.spec.Limits.Idle, m, s.jail, s.waits)
 	defer func() { idle.stop() }()
 	sampler := s.newSampler()
 	defer sampler.stop()
@@ -165,7 +165,7 @@ func (s *session) wait(ctl *signals, m *meter, tty *terminal) (ending, error) {
 				return end, nil
 			}
 			idle.stop()
-			idle = newIdle(s.spec.Limits.Idle, m, s.jail, s.still.frozen)
+			idle = newIdle(s.spec.Limits.Idle, m, s.jail, s.waits)
 		case name := <-sampler.over:
 			l, unit := s.sampled(name)
 			if end, now := s.over(name, l, unit, false); now {
@@ -224,6 +224,10 @@ func (s *session) signal(ctl *signals, sig syscall.Signal, tty *terminal) (ends 
 	}
 	return ctl.ends(sig)
 }
+
+// waits says whether the run does nothing because it is not let: it is frozen, or a person
+// has yet to answer.
+func (s *session) waits() bool { return s.still.frozen() || s.approvals.Holds() }
 
 // idle watches for a run in which nothing happens: no output and no CPU time.
 type idle struct {

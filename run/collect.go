@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
 	"github.com/agentjail/agentjail/run/changes"
 )
@@ -87,8 +88,16 @@ func (s *session) artifacts(src changes.ArtifactSource) (*changes.Manifest, erro
 	if err != nil {
 		return nil, err
 	}
+	if a := s.spec.Artifacts; m.NoRoom > 0 {
+		s.hitLimit(audit.LimitHit{Limit: limitArtifacts, Value: a.Size, Unit: "bytes", Action: "refused", Rule: a.Origin.String(), Ends: true,
+			Detail: plural(m.NoRoom, "file") + " left out; manifest.json names them"})
+	}
 	return m, writeManifest(s.info.Artifacts, m)
 }
+
+// limitArtifacts is what the limit of artifacts is called. The run has ended when it is
+// reached: nothing is left to stop.
+const limitArtifacts = "artifacts size"
 
 func writeManifest(dir string, m *changes.Manifest) error {
 	data, err := json.MarshalIndent(m, "", "  ")

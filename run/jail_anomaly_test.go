@@ -1,7 +1,6 @@
 package run_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,64 +29,51 @@ func wantAnomaly(t *testing.T, o *outcome, title string, figures ...string) {
 	})
 }
 
-// An agent that does something at regular intervals for ever, one that executes a
-// program again and again, and what is said of either. Nothing but the anomaly ends them.
-func TestJailAnomaly(t *testing.T) {
-	t.Run("regular", func(t *testing.T) {
-		// true stands for curl: what it does, and whether it is let, is not the point.
-		o := newCaller(t, "on \"anomaly\" {\n action = \"stop\"\n after = \"6s\"\n}").run("bash", "-c", "while :; do /bin/true; sleep 1; done")
-		wantAnomaly(t, o, "at regular intervals", "/true", "every ", "times in a row")
+// What a run leaves for those to come, and for whoever looks at it afterwards.
+func TestJailMonitorLeaves(t *testing.T) {
+	c := newCaller(t, "")
+	o := c.must("bash", "-c", "for i in 1 2 3; do /bin/true; done; sleep 2")
+	events := o.events()
+	var r *audit.EventResources
+	for _, e := range events {
+		if got := e.Resources(); got != nil {
+			r = got
+		}
+	}
+	if r == nil || len(r.CPU) == 0 {
+		t.Fatalf("no timeline: %+v", r)
+	}
+	execs := int64(0)
+	for _, n := range r.Execs {
+		execs += n
+	}
+	// The first were before the timeline's first sample.
+	if execs > 5 || r.Step != 1000 || r.Source == "" {
+		t.Errorf("%+v", r)
+	}
+	metrics, err := os.ReadFile(filepath.Join(o.status.State, "metrics.prom"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"# TYPE agentjail_cpu_seconds_total counter\n", `kind="exec",outcome="allowed"} 5` + "\n", `agentjail_run_exit_code{run="` + o.status.RunID + `",reason="exited"} 0` + "\n"} {
+		if !strings.Contains(string(metrics), want) {
+			t.Errorf("metrics.prom lacks %q:\n%s", want, metrics)
+		}
+	}
+	// A history that is damaged keeps no run from going on, and is begun anew.
+	files, err := filepath.Glob(filepath.Join(c.home, ".local/state/agentjail/monitor/*.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("histories %q, %v", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantEvent(t, c.must("true").events(), "the damage", func(v audit.View, _ audit.Event) bool {
+		return v.Kind == "finding" && strings.Contains(v.Target, "earlier runs")
 	})
-	t.Run("again and again", func(t *testing.T) {
-		n := soakCount(300, 90_000)
-		o := newCaller(t, fmt.Sprintf("on \"anomaly\" {\n action = \"kill\"\n repeats = %d\n}", n)).run("bash", "-c", "while :; do bash -c :; done")
-		wantAnomaly(t, o, "again and again", "/bash", fmt.Sprintf("%d times", n))
-	})
-	t.Run("what a run leaves", func(t *testing.T) {
-		c := newCaller(t, "")
-		o := c.must("bash", "-c", "for i in 1 2 3; do /bin/true; done; sleep 2")
-		events := o.events()
-		var r *audit.EventResources
-		for _, e := range events {
-			if got := e.Resources(); got != nil {
-				r = got
-			}
-		}
-		if r == nil || len(r.CPU) == 0 {
-			t.Fatalf("no timeline: %+v", r)
-		}
-		execs := int64(0)
-		for _, n := range r.Execs {
-			execs += n
-		}
-		// The first were before the timeline's first sample.
-		if execs > 5 || r.Step != 1000 || r.Source == "" {
-			t.Errorf("%+v", r)
-		}
-		metrics, err := os.ReadFile(filepath.Join(o.status.State, "metrics.prom"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, want := range []string{"# TYPE agentjail_cpu_seconds_total counter\n", `kind="exec",outcome="allowed"} 5` + "\n", `agentjail_run_exit_code{run="` + o.status.RunID + `",reason="exited"} 0` + "\n"} {
-			if !strings.Contains(string(metrics), want) {
-				t.Errorf("metrics.prom lacks %q:\n%s", want, metrics)
-			}
-		}
-		// A history that is damaged keeps no run from going on, and is begun anew.
-		files, err := filepath.Glob(filepath.Join(c.home, ".local/state/agentjail/monitor/*.json"))
-		if err != nil || len(files) != 1 {
-			t.Fatalf("histories %q, %v", files, err)
-		}
-		if err := os.WriteFile(files[0], []byte("{"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		wantEvent(t, c.must("true").events(), "the damage", func(v audit.View, _ audit.Event) bool {
-			return v.Kind == "finding" && strings.Contains(v.Target, "earlier runs")
-		})
-		if now, err := os.ReadFile(files[0]); err != nil || !strings.Contains(string(now), `"runs":[{`) {
-			t.Errorf("the history is %q, %v", now, err)
-		}
-	})
+	if now, err := os.ReadFile(files[0]); err != nil || !strings.Contains(string(now), `"runs":[{`) {
+		t.Errorf("the history is %q, %v", now, err)
+	}
 }
 
 // "freeze" without anybody at the terminal: packed, then ended.

@@ -125,6 +125,21 @@ func approvals(t *testing.T, events []audit.Event) (steps []string) {
 	return steps
 }
 
+// A run that waits for a person is not idle, and may be idle again when it was answered.
+func TestJailApproveIdle(t *testing.T) {
+	id := needTool(t, "id")
+	c := newCaller(t, fmt.Sprintf("files { exec = [%q] }\nprocess {\n ask \"id\" {}\n}\n", id)+limits(`idle = "3s"`))
+	o := c.runAnswered(func(q approval.Question) []string {
+		time.Sleep(5 * time.Second) // a person takes longer than the limit
+		return []string{"--yes", q.ID}
+	}, "sh", "-c", "id -u >/dev/null && echo answered; sleep 1000")
+	if o.stdout != "answered\n" {
+		t.Errorf("the agent said %q: %s", o.stdout, o.stderr)
+	}
+	o.wantCode(137)
+	wantReached(t, o, "idle", "idle: 3s limit reached")
+}
+
 func TestJailApprovePrograms(t *testing.T) {
 	id, uname := needTool(t, "id"), needTool(t, "uname")
 	c := newCaller(t, fmt.Sprintf(`

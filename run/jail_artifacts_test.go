@@ -58,6 +58,7 @@ artifacts {
 			if len(m.Left) != 1 || m.Left[0].Path != "dist/large" || !strings.Contains(m.Left[0].Reason, "size cap") {
 				t.Errorf("left out %+v", m.Left)
 			}
+			wantReached(t, o, "artifacts size", "artifacts size: 1KiB limit reached")
 			if got, err := os.ReadFile(filepath.Join(into, "dist", "a")); err != nil || string(got) != "kept\n" {
 				t.Errorf("dist/a: %q %v", got, err)
 			}

@@ -54,6 +54,9 @@ func binary(t testing.TB) string {
 // hangGuard ends what would otherwise hang the suite. No test depends on it.
 const hangGuard = 2 * time.Minute
 
+// soakGuard is that of one run in the long form.
+const soakGuard = time.Hour
+
 // caller is a user of agentjail with a home, a workspace and an environment of its
 // own, so that a test neither sees nor leaves anything of the machine's user.
 type caller struct {
@@ -155,7 +158,11 @@ func (c *caller) run(argv ...string) *outcome {
 
 func (c *caller) runWith(flags []string, argv ...string) *outcome {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), hangGuard)
+	guard := hangGuard
+	if soakFor(c.t) > 0 {
+		guard = soakGuard
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), guard)
 	defer cancel()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -169,7 +176,7 @@ func (c *caller) runWith(flags []string, argv ...string) *outcome {
 	err = cmd.Run()
 	w.Close()
 	if ctx.Err() != nil {
-		c.t.Fatalf("agentjail run -- %q did not end within %v\nstderr: %s", argv, hangGuard, stderr.String())
+		c.t.Fatalf("agentjail run -- %q did not end within %v\nstderr: %s", argv, guard, stderr.String())
 	}
 	o := &outcome{t: c.t, stdout: stdout.String(), stderr: stderr.String(), code: exitOf(c.t, err)}
 	data, err := io.ReadAll(r)

@@ -29,6 +29,8 @@ func init() {
 		"descriptors": descriptorsMain,
 		"traffic":     trafficMain,
 		"execs":       execsMain,
+		"execflood":   execFloodMain,
+		"models":      modelsMain,
 		"control":     controlMain,
 		"memfd":       memfdMain,
 		"hog":         hogMain,

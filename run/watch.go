@@ -19,6 +19,8 @@ type watch struct {
 	quit chan struct{}
 	done chan struct{}
 
+	judging time.Duration // how often the detector looks at the counts
+
 	mu        sync.Mutex
 	detector  *monitor.Detector
 	fold      *monitor.Fold
@@ -65,6 +67,7 @@ func (s *session) startWatch() {
 		set.Repeats = on.Repeats
 	}
 	w.detector = monitor.NewDetector(set, earlier)
+	w.judging = min(watchPeriod, set.Window())
 	first := w.look(time.Now())
 	w.fold, w.last, w.before = monitor.NewFold(first), first, first
 	w.detector.Sample(first)
@@ -87,16 +90,31 @@ func (s *session) liveStats() (st runStats, ok bool) {
 
 func (w *watch) run() {
 	defer close(w.done)
-	tick := time.NewTicker(watchPeriod)
+	tick, judge := time.NewTicker(watchPeriod), time.NewTicker(w.judging)
 	defer tick.Stop()
+	defer judge.Stop()
 	for {
 		select {
 		case <-w.quit:
 			return
 		case at := <-tick.C:
 			w.sample(w.look(at))
+		case at := <-judge.C:
+			w.judge(at)
 		}
 	}
+}
+
+// judge shows the detector the counts. A run that is held does nothing: that is no past
+// to judge it by.
+func (w *watch) judge(at time.Time) {
+	if w.s.still.frozen() {
+		return
+	}
+	w.mu.Lock()
+	found := w.detector.Sample(monitor.Sample{At: at, Counts: w.s.sink.progress()})
+	w.mu.Unlock()
+	w.tell(found)
 }
 
 // look takes a sample.
@@ -107,20 +125,14 @@ func (w *watch) look(at time.Time) monitor.Sample {
 }
 
 func (w *watch) sample(s monitor.Sample) {
-	held := w.s.still.frozen()
 	w.mu.Lock()
 	w.before, w.last = w.last, s
 	w.peak.Memory, w.peak.Processes = max(w.peak.Memory, s.Usage.Memory), max(w.peak.Processes, s.Usage.Processes)
 	full := w.fold.Add(s)
-	var found []monitor.Anomaly
-	if !held { // a run that is held does nothing: that is no past to judge it by
-		found = w.detector.Sample(s)
-	}
 	w.mu.Unlock()
 	if full != nil {
 		w.s.sink.Emit(*full)
 	}
-	w.tell(found)
 }
 
 // saw takes each record on its way to the trail.
@@ -161,7 +173,7 @@ func (w *watch) tell(found []monitor.Anomaly) {
 		}
 		w.mu.Unlock()
 		on := w.s.spec.Reaction(profiles.EventAnomaly)
-		w.s.sink.Emit(audit.Finding{Title: a.Title, Detail: a.Detail, Severity: "medium", Outcome: audit.Allowed, Rule: on.Origin.String(), Event: string(profiles.EventAnomaly)})
+		w.s.sink.Emit(audit.Finding{Title: a.Title, Detail: a.Detail, Severity: "medium", Outcome: audit.Allowed, Rule: on.Origin.String(), Event: string(profiles.EventAnomaly), Figures: a.Figures})
 	}
 }
 

@@ -383,6 +383,13 @@ func (b *Board) view(q *question) Question {
 		Answers: slices.Clone(q.answers), Always: q.subject.Allow, Raw: q.subject.Program}
 }
 
+// Holds says whether an action waits for people. Nothing waits for more time.
+func (b *Board) Holds() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.open, func(q *question) bool { return q.subject.Kind != Extend })
+}
+
 // List is what is asked and granted just now.
 type List struct {
 	Questions []Question `json:"questions"` // the oldest first

@@ -321,6 +321,29 @@ func TestGiveUp(t *testing.T) {
 	})
 }
 
+// What waits for people, and what only asks them.
+func TestHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Config{Timeout: time.Minute})
+		if b.Holds() {
+			t.Error("nothing was asked")
+		}
+		ask(t, b, Subject{Kind: Extend, Key: "time"})
+		if b.Holds() {
+			t.Error("nothing waits for more time")
+		}
+		got := ask(t, b, host("a"))
+		if !b.Holds() {
+			t.Error("a connection waits")
+		}
+		time.Sleep(2 * time.Minute)
+		decided(t, got, false, "")
+		if b.Holds() {
+			t.Error("nobody waits any more")
+		}
+	})
+}
+
 func TestScope(t *testing.T) {
 	b, _ := board(Config{})
 	for _, a := range []Answer{{Yes: true, Once: true, For: 1}, {Yes: true, For: -1}} {

@@ -176,6 +176,7 @@ func (c *collector) file(path, name string, t *dirTree, e treeEntry) error {
 	case len(c.m.Files) >= c.files:
 		out.Reason = fmt.Sprintf("%d files are collected, which is the most", c.files)
 	case e.size > c.left:
+		c.m.NoRoom++
 		out.Reason = fmt.Sprintf("its %d bytes are more than is left of the size cap", e.size)
 	}
 	stored, ok := storedName(path)

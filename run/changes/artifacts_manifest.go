@@ -13,8 +13,9 @@ type Manifest struct {
 	Files     []Artifact `json:"files"` // sorted by folder, then name
 	Size      int64      `json:"size"`  // bytes of all files
 	LeftOut   []LeftOut  `json:"left_out"`
-	More      int        `json:"left_out_more,omitempty"` // left out and not listed either, for their number
-	Unmatched []string   `json:"unmatched,omitempty"`     // patterns that no file matched
+	More      int        `json:"left_out_more,omitempty"`    // left out and not listed either, for their number
+	NoRoom    int        `json:"left_out_no_room,omitempty"` // left out because of the cap of bytes
+	Unmatched []string   `json:"unmatched,omitempty"`        // patterns that no file matched
 }
 
 // Artifact is a file that was copied.

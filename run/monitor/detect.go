@@ -19,6 +19,9 @@ type Settings struct {
 // began, before five minutes are.
 func Default() Settings { return Settings{After: 5 * time.Minute, Repeats: 50_000} }
 
+// Window is the time that a rate is taken over.
+func (s Settings) Window() time.Duration { return max(s.After/windows, 50*time.Millisecond) }
+
 // Parts of Settings.After.
 const (
 	windows   = 30 // of After: a window is ten seconds by default
@@ -85,7 +88,7 @@ type track struct {
 
 // NewDetector begins to judge a run by its own past and by earlier ones.
 func NewDetector(set Settings, history []Past) *Detector {
-	d := &Detector{set: set, history: history, window: max(set.After/windows, 50*time.Millisecond)}
+	d := &Detector{set: set, history: history, window: set.Window()}
 	for _, s := range signals() {
 		d.tracks = append(d.tracks, &track{signal: s})
 	}

@@ -60,7 +60,7 @@ func Of(r audit.Record) (Event, bool) {
 	case audit.Finding:
 		switch kind := profiles.Event(r.Event); kind {
 		case profiles.EventEscape, profiles.EventAnomaly:
-			e := Event{Kind: kind, Title: r.Title, Detail: r.Detail, Rule: r.Rule}
+			e := Event{Kind: kind, Title: r.Title, Detail: r.Detail, Rule: r.Rule, Figures: r.Figures}
 			e.setProcess(r.Process)
 			return e, true
 		}

@@ -64,6 +64,10 @@ func TestOf(t *testing.T) {
 			t.Errorf("%s: %+v %v, want %q", name, e, ok, tt.want)
 		}
 	}
+	e, _ := Of(audit.Finding{Event: "anomaly", Figures: map[string]float64{"rate": 1.5}})
+	if text, err := json.Marshal(e); err != nil || !strings.Contains(string(text), `"figures":{"rate":1.5}`) {
+		t.Errorf("an anomaly is told as %s, %v", text, err)
+	}
 }
 
 func TestAct(t *testing.T) {
