@@ -205,8 +205,14 @@ func TestScan(t *testing.T) {
 	if want := []Copy{{"file", false}, {"link", false}, {"sub", true}, {"sub/file", false}}; !reflect.DeepEqual(f.Foreign, want) {
 		t.Errorf("foreign %v, want %v", f.Foreign, want)
 	}
-	s.Workspace.Mode = profiles.ModeDirect
-	if f = look(Owner{}); len(f.Hidden)+len(f.Foreign) != 0 {
-		t.Errorf("without an overlay: %+v", f)
+	// Where the workspace is the host's own, nothing is copied up, and masks hide.
+	if err := os.Symlink("file", filepath.Join(dir, "link.pem")); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[profiles.Mode][]string{profiles.ModeDirect: {".env", "secrets", "sub/key.pem"}, profiles.ModeReadonly: {".env", "secrets", "sub/key.pem"}, profiles.ModeEmpty: nil} {
+		s.Workspace.Mode = mode
+		if f = look(Owner{}); !slices.Equal(f.Hidden, want) || len(f.Foreign) != 0 {
+			t.Errorf("%s: hidden %q, foreign %v, want %q and none", mode, f.Hidden, f.Foreign, want)
+		}
 	}
 }

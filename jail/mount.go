@@ -44,7 +44,8 @@ func buildView(p *Plan) error {
 		if m.Kind == MountProc {
 			continue // libcontainer's
 		}
-		m.Writable = m.Writable || mutate.Off(mutate.Overlay) && m.Target == p.Workspace.Path
+		m.Writable = m.Writable || mutate.Off(mutate.Overlay) && m.Target == p.Workspace.Path ||
+			mutate.Off(mutate.Seeds) && strings.HasPrefix(m.Target, layersDir+"/seed")
 		stage := ""
 		if p.needsStaging(m) {
 			stage = staged(n)

@@ -31,7 +31,7 @@ func setUpWorkspace(p *Plan) (*os.File, error) {
 		return os.OpenFile(w.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	case profiles.ModeDirect, profiles.ModeReadonly:
 		if len(w.Hidden) > 0 {
-			return nil, errors.New(`workspace { hide } needs mode = "overlay"`)
+			return nil, errors.New("what the workspace hides has no mask")
 		}
 		return nil, nil
 	}

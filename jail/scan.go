@@ -17,18 +17,22 @@ const (
 	maxCopies  = 20_000
 	maxCopied  = 256 << 20 // bytes
 	maxHidden  = 200_000
+	maxMasked  = 5_000 // a mount each
 	maxScanned = 5_000_000
 )
 
-// Scan walks the workspace of an overlay once, for what must be known before it is
-// mounted: paths that the profile hides, and files whose owner has no id in the
-// jail, which the overlay could not copy up (EOVERFLOW in the middle of the
-// agent's work).
+// Scan walks the workspace once, for what must be known before it is mounted: paths that
+// the profile hides, and in an overlay files whose owner has no id in the jail, which it
+// could not copy up (EOVERFLOW in the middle of the agent's work).
 func (f *Facts) Scan(s *profiles.Spec, features Features, caller Owner) error {
-	if s.Workspace.Mode != profiles.ModeOverlay {
+	sc := scanner{facts: f, work: &s.Workspace, mapped: func(o Owner) bool { return o == caller }}
+	switch w := s.Workspace; {
+	case w.Mode == profiles.ModeOverlay:
+	case masksHidden(w.Mode) && len(w.Hide) > 0:
+		sc.masks = true
+	default:
 		return nil
 	}
-	sc := scanner{facts: f, work: &s.Workspace, mapped: func(o Owner) bool { return o == caller }}
 	if features.Privileged {
 		owner := f.Workspace.Owner
 		sc.mapped = func(o Owner) bool {
@@ -43,7 +47,14 @@ func (f *Facts) Scan(s *profiles.Spec, features Features, caller Owner) error {
 	return sc.folder(os.NewFile(uintptr(fd), f.Workspace.Real), ".", dev)
 }
 
+// masksHidden says whether what is hidden has a mask over it: where the agent works on
+// the host's own files there is no layer that could be without them.
+func masksHidden(m profiles.Mode) bool {
+	return m == profiles.ModeDirect || m == profiles.ModeReadonly
+}
+
 type scanner struct {
+	masks   bool // look for what is hidden, and for nothing else
 	facts   *Facts
 	work    *profiles.Workspace
 	mapped  func(Owner) bool
@@ -74,11 +85,7 @@ func (s *scanner) entry(dir *os.File, name, rel string, dev uint64) error {
 	}
 	if len(s.work.Hide) > 0 {
 		if _, hidden := s.work.Hides(rel); hidden {
-			if len(s.facts.Hidden) >= maxHidden {
-				return fmt.Errorf("workspace { hide } stands for more than %d paths\nhint: hide the folder that holds them", maxHidden)
-			}
-			s.facts.Hidden = append(s.facts.Hidden, rel)
-			return nil
+			return s.hide(dir, name, rel)
 		}
 	}
 	var st unix.Stat_t
@@ -89,10 +96,10 @@ func (s *scanner) entry(dir *os.File, name, rel string, dev uint64) error {
 		return fmt.Errorf("workspace %s: %s: %w", s.facts.Workspace.Real, rel, err)
 	}
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	if uint64(st.Dev) != dev { //nolint:unconvert // Dev is 32 bits wide elsewhere
+	if uint64(st.Dev) != dev && !s.masks { //nolint:unconvert // Dev is 32 bits wide elsewhere
 		return nil // another file system: an overlay does not show it
 	}
-	if !s.mapped(Owner{UID: st.Uid, GID: st.Gid}) {
+	if !s.masks && !s.mapped(Owner{UID: st.Uid, GID: st.Gid}) {
 		if err := s.foreign(dir, name, rel, &st, isDir); err != nil {
 			return err
 		}
@@ -105,6 +112,24 @@ func (s *scanner) entry(dir *os.File, name, rel string, dev uint64) error {
 		return nil // can't be entered by the caller, so not by the agent
 	}
 	return s.folder(os.NewFile(uintptr(fd), name), rel, dev)
+}
+
+// hide notes what must not exist in the jail. No mask can lie over a symlink: what it
+// leads to is hidden by its own name, or it is not.
+func (s *scanner) hide(dir *os.File, name, rel string) error {
+	limit, hint := maxHidden, "hide the folder that holds them"
+	if s.masks {
+		limit, hint = maxMasked, `hide the folder that holds them, or say mode = "overlay"`
+		var st unix.Stat_t
+		if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return nil
+		}
+	}
+	if len(s.facts.Hidden) >= limit {
+		return fmt.Errorf("workspace { hide } stands for more than %d paths\nhint: %s", limit, hint)
+	}
+	s.facts.Hidden = append(s.facts.Hidden, rel)
+	return nil
 }
 
 // foreign notes what the middle layer must hold. What the caller can't read is

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // SeedPlan is one thing that the agent's home folder begins with. PID 1 takes it from a
@@ -73,6 +74,9 @@ func (v *view) seeds(files profiles.Files) error {
 			continue
 		}
 		denied, skip := v.deniedIn(files.Deny, place.Real)
+		if mutate.Off(mutate.Denied) {
+			denied, skip = false, nil
+		}
 		if denied {
 			continue
 		}
@@ -101,8 +105,20 @@ func (v *view) seeds(files profiles.Files) error {
 	return nil
 }
 
-// deniedIn says whether a path is denied, or else what below it is, relative to it.
+// deniedIn says whether a path is denied, or else what below it is, relative to it. What
+// the profile hides in the workspace is not to be had by a seed that is made of it either.
 func (v *view) deniedIn(deny []profiles.Pattern, real string) (all bool, below []string) {
+	for _, hidden := range v.facts.Hidden {
+		place := filepath.Join(v.facts.Workspace.Real, hidden)
+		switch {
+		case within(real, place):
+			return true, nil
+		case within(place, real):
+			if rel, err := filepath.Rel(real, place); err == nil {
+				below = append(below, rel)
+			}
+		}
+	}
 	for _, p := range deny {
 		for _, place := range v.facts.Paths[p.Pattern] {
 			switch {

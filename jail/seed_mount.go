@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // setUpSeeds fills the fresh home folder. It runs in PID 1 after the view was built,
@@ -40,7 +41,7 @@ func setUpSeeds(p *Plan) (left []LeftOut, err error) {
 }
 
 func setUpSeed(p *Plan, home *os.Root, n int, s SeedPlan) (left []LeftOut, err error) {
-	if s.Mode != profiles.SeedCopy {
+	if s.Mode != profiles.SeedCopy || mutate.Off(mutate.Seeds) {
 		return nil, mountSeed(p, home, n, s)
 	}
 	rel, err := filepath.Rel(AgentHome, s.Target)
@@ -81,6 +82,9 @@ func mountSeed(p *Plan, home *os.Root, n int, s SeedPlan) error {
 	}
 	if err := home.Mkdir(rel, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
+	}
+	if mutate.Off(mutate.Seeds) {
+		return attach(src, Mount{Target: s.Target, Writable: true})
 	}
 	if s.Mode == profiles.SeedReadonly {
 		// Through an overlay, so that the host's sockets in it can't be connected to.
@@ -211,6 +215,11 @@ func (c *seedCopy) entry(from *os.Root, name, rel string, info fs.FileInfo) erro
 		target, err := from.Readlink(name)
 		if err != nil {
 			return err
+		}
+		if mutate.Off(mutate.SeedLinks) && filepath.IsAbs(target) {
+			if data, err := os.ReadFile(hostTree + target); err == nil {
+				return c.to.WriteFile(rel, data, 0o644)
+			}
 		}
 		if err := c.to.Symlink(target, rel); err != nil {
 			return err

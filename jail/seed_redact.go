@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/agentjail/agentjail/jail/settings"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // LeftOut is what the copy of a file was made without. There is nothing in it of what
@@ -39,6 +40,9 @@ func (c *seedCopy) redacted(src io.Reader, rel string, info fs.FileInfo) error {
 	if err != nil {
 		c.left = append(c.left, LeftOut{Path: rel, Whole: err.Error(), Origin: c.origin})
 		return nil
+	}
+	if mutate.Off(mutate.Redact) {
+		clean, places = data, nil
 	}
 	if len(places) > 0 {
 		c.left = append(c.left, LeftOut{Path: rel, Places: places, Origin: c.origin})

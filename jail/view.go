@@ -80,6 +80,7 @@ func (v *view) build(s *profiles.Spec, r Request) error {
 	if err := v.workspace(s.Workspace, r); err != nil {
 		return err
 	}
+	v.hide(s.Workspace)
 	if err := v.deny(s.Files); err != nil {
 		return err
 	}
@@ -373,6 +374,18 @@ func (v *view) workspace(w profiles.Workspace, r Request) error {
 	}
 	v.rule(place.Real, rights, w.Origin.String())
 	return nil
+}
+
+// hide masks what is hidden where the workspace is the host's own.
+func (v *view) hide(w profiles.Workspace) {
+	if !masksHidden(w.Mode) {
+		return
+	}
+	for _, rel := range v.plan.Workspace.Hidden {
+		pattern, _ := w.Hides(rel)
+		v.plan.Deny = append(v.plan.Deny, DenyMask{Path: filepath.Join(v.plan.Workspace.Path, rel), Origin: pattern.Origin.String()})
+	}
+	v.plan.Workspace.Hidden = nil
 }
 
 // deny masks what exists of the denied paths and would otherwise be seen. What no

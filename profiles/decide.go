@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // Action is a verdict.
@@ -80,7 +82,7 @@ func (n *Network) decideBy(who string, over transport, name string, addr netip.A
 	if port == 0 {
 		return Verdict{Action: Deny, Reason: "port 0 is no port"}
 	}
-	if r := best(n.Deny, deniesPort, asked, target, port); r != nil {
+	if r := best(n.Deny, deniesPort, asked, target, port); r != nil && !mutate.Off(mutate.NetDeny) {
 		return Verdict{Action: Deny, Rule: r, Reason: denyReason(who, r, asked, target)}
 	}
 	allows := func(r *NetRule, port uint16) bool { return r.transport() == over && allowsPort(r, port) }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // hostIDNA is the lookup profile of UTS 46 in its nontransitional form, as browsers
@@ -49,6 +51,9 @@ func CanonicalHost(s string) (name string, addr netip.Addr, err error) {
 			return "", netip.Addr{}, fmt.Errorf("host %q ends in a number, so it is an IPv4 address, and it is not written as one: write four decimal numbers without leading zeros, for example \"127.0.0.1\"", s)
 		}
 		return "", a, nil
+	}
+	if mutate.Off(mutate.Spelling) {
+		return s, netip.Addr{}, nil
 	}
 	if err := checkLabels(mapped); err != nil {
 		return "", netip.Addr{}, err

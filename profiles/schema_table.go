@@ -40,7 +40,7 @@ func workspaceSchema() schema {
 	return schema{attrs: []attr{
 		{"path", textKind("path"), `"."`, "the folder that agentjail is started in", "The folder; it has the same absolute path in the jail."},
 		{"mode", choiceKind("overlay", "direct", "readonly", "empty"), `"overlay"`, `"overlay"`, "`overlay`: the host's files never change, changes are kept apart. `direct`: changes reach the host at once. `readonly`: nothing can be changed. `empty`: an empty folder in memory."},
-		{"hide", listKind("patterns"), `[".env", "secrets/**"]`, "", "What does not exist in the jail, relative to the workspace."},
+		{"hide", listKind("patterns"), `[".env", "secrets/**"]`, "", "What does not exist in the jail, relative to the workspace; with mode direct or readonly it is empty and can't be read or changed."},
 		{"size", textKind("size"), `"2GiB"`, `"2GiB"`, "How much the agent may add."},
 		{"files", numberKind("whole number"), "100000", "500000", "How many files and folders the agent may add."},
 		{"upper", choiceKind("auto", "memory", "disk"), `"auto"`, `"auto"`, "Where an overlay keeps what the agent writes. `auto`: memory, or disk where the kernel can't do it in memory."},

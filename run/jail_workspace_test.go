@@ -159,6 +159,39 @@ func TestJailHide(t *testing.T) {
 	}
 }
 
+// TestJailHideWithoutOverlay: where the workspace is the host's own, what is hidden has
+// a mask over it, whatever the agent does around it, and the host keeps it.
+func TestJailHideWithoutOverlay(t *testing.T) {
+	for _, mode := range []string{"direct", "readonly"} {
+		t.Run(mode, func(t *testing.T) {
+			c := newCaller(t, "")
+			c.setProfile(fmt.Sprintf("workspace {\n mode = %q\n hide = [\".env\", \"secrets/**\", \"**/*.pem\"]\n}\nfiles {\n home \".conf\" {\n from = %q\n mode = \"copy\"\n}\n}\n", mode, c.workspace))
+			hidden := []string{".env", "secrets/a", "secrets/b/c", "deep/down/key.pem"}
+			for _, name := range append(hidden, "shown", "deep/down/shown") {
+				c.write(name, "text of "+name+"\n")
+			}
+			if err := os.Symlink("deep/down/key.pem", filepath.Join(c.workspace, "link.pem")); err != nil {
+				t.Fatal(err)
+			}
+			o := c.must("sh", "-c", `cat shown; for f in .env secrets/a secrets/b/c deep/down/key.pem link.pem; do cat $f 2>/dev/null; ln $f other 2>/dev/null && cat other; rm -f $f 2>/dev/null; echo x 2>/dev/null >>$f; done
+				mv deep moved 2>/dev/null; cat moved/down/key.pem 2>/dev/null; mv secrets open 2>/dev/null; cat open/a 2>/dev/null; grep -rs 'text of' ~ | grep -v shown; true`)
+			if o.stdout != "text of shown\n" {
+				t.Errorf("the agent saw:\n%s", o.stdout)
+			}
+			for _, name := range hidden {
+				was := false
+				for _, at := range []string{name, strings.Replace(strings.Replace(name, "deep", "moved", 1), "secrets", "open", 1)} {
+					data, err := os.ReadFile(filepath.Join(c.workspace, at))
+					was = was || err == nil && string(data) == "text of "+name+"\n"
+				}
+				if !was {
+					t.Errorf("the host has lost %s", name)
+				}
+			}
+		})
+	}
+}
+
 func TestJailWorkspaceModes(t *testing.T) {
 	mode := func(m string) string { return fmt.Sprintf("workspace {\n mode = %q\n}\n", m) }
 	t.Run("direct", func(t *testing.T) {

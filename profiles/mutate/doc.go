@@ -52,5 +52,11 @@ const (
 	Disk              // the size and the number of files of what the agent writes
 	ExecRules         // refusals by the rules about programs
 	FileLimits        // refusals by the limits of what is done with files
+	NetDeny           // what the profile denies of the network
+	Spelling          // the one spelling of a host's name
+	Ceiling           // of the machine
+	Seeds             // of the home folder: they are the host's own
+	SeedLinks         // in seeds are copied as what they lead to
+	Redact            // credentials in the copies of settings
 	layers
 )

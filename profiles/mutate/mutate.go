@@ -19,6 +19,7 @@ var Names = [layers]string{
 	Environment: "environment", Descriptors: "descriptors", Exec: "exec", SNI: "sni", Host: "host", Respelling: "respelling", Framing: "framing", Requests: "requests",
 	Addresses: "addresses", Placeholder: "placeholder", Binding: "binding", Masking: "masking",
 	Cgroup: "cgroup", Rlimits: "rlimits", Disk: "disk", ExecRules: "exec-rules", FileLimits: "file-limits",
+	NetDeny: "net-deny", Spelling: "spelling", Ceiling: "ceiling", Seeds: "seeds", SeedLinks: "seed-links", Redact: "redact",
 	Asking: "asking", ControlPeer: "control-peer",
 }
 

@@ -35,6 +35,14 @@ func dispatch(args []string) int {
 		return attacks.Echo(args[1:])
 	case attacks.ArgReplace:
 		return attacks.Replace(args[1:])
+	case attacks.ArgMachine:
+		return attacks.Machine(args[1:])
+	case attacks.ArgMemory:
+		return attacks.Memory(args[1:])
+	case attacks.ArgReach:
+		return attacks.Reach(args[1:])
+	case attacks.ArgSelf:
+		return attacks.Self(args[1:])
 	case suite.ArgStage:
 		return suite.StageMain(os.Stdin, os.Stdout, os.Stderr)
 	case suite.ArgLedger:

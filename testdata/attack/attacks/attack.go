@@ -102,6 +102,9 @@ const (
 	Gate        = "gate of apply"
 	Trail       = "trail"
 	CommandLine = "command line"
+	Rules       = "rules of the profile"
+	Ceiling     = "ceiling"
+	Seeds       = "seeds of the home folder"
 )
 
 // by is a layer with its answers.
@@ -122,7 +125,7 @@ func (a Attack) Group() string { return GroupOf(a.Line) }
 
 // GroupOf is the group of a line of the list of escapes.
 func GroupOf(line int) string {
-	for i, last := range []int{15, 24, 38, 45, 59, 63, 72, 75} {
+	for i, last := range []int{15, 24, 38, 45, 59, 63, 72, 75, 78} {
 		if line <= last {
 			return string(rune('A' + i))
 		}
@@ -133,7 +136,7 @@ func GroupOf(line int) string {
 // All are the attacks, in the order of the list and then of their names.
 func All() []Attack {
 	all := slices.Concat(files(), readonlyFiles(), setup(), procs(), kernel(), namespaces(), calls(), sockets(), abis(), threads(), ipc(),
-		addresses(), names(), requests(), secrets(), limits(), life())
+		addresses(), names(), requests(), secrets(), limits(), life(), rules())
 	slices.SortFunc(all, func(a, b Attack) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.ID, b.ID)) })
 	return all
 }

@@ -89,6 +89,16 @@ func files() []Attack {
 				defer dir.Close()
 				return deniedAttack(sprint("/proc/self/fd/%d/denied", dir.Fd()))
 			}, masked()...),
+		plainly("denied-thread-root", 76, "read what the profile denies by /proc/thread-self/root", "CVE-2026-25724",
+			func(t *Target) string { return deniedAttack("/proc/thread-self/root" + t.Readonly + "/denied") }, masked()...),
+		plainly("denied-cwd", 76, "read what the profile denies by /proc/self/cwd", "CVE-2026-25724",
+			func(t *Target) string {
+				return deniedAttack("/proc/self/cwd/../" + filepath.Base(t.Readonly) + "//denied")
+			}, masked()...),
+		plainly("denied-host-symlink", 76, "read what the profile denies by a symlink of the host's", "CVE-2026-25724",
+			func(t *Target) string { return deniedAttack(t.Readonly + "/alias") }, masked()...),
+		plainly("denied-case", 76, "read what the profile denies in other letters", "CVE-2026-25724: file systems that fold case",
+			func(t *Target) string { return deniedAttack(t.Readonly + "/DENIED") }, masked()...),
 		plainly("denied-hard-link", 12, "read what the profile denies by a hard link of one's own", "CVE-2026-25724",
 			func(t *Target) string {
 				alias := filepath.Join(t.Dropbox, t.Mark())

@@ -25,6 +25,10 @@ const (
 	ArgEcho = "echo" // prints its arguments as JSON
 
 	ArgReplace = "replace" // puts a file in the place of another one, then becomes a program
+	ArgMachine = "machine" // gives the machine a ceiling, then becomes a program
+	ArgMemory  = "memory"  // becomes a copy of a program that is in memory only
+	ArgSelf    = "self"    // becomes itself by /proc/self/exe
+	ArgReach   = "reach"   // leaves a mark at an address
 )
 
 // Main tries what it is told and prints each answer at once, so that an attack that
@@ -80,11 +84,7 @@ func Replace(args []string) int {
 	if len(args) < 3 {
 		return 1
 	}
-	// The initial user namespace's map has every id, 4294967295 of them.
-	data, err := os.ReadFile("/proc/self/uid_map")
-	if strings.Contains(string(data), "4294967295") {
-		err = errors.New("this is the host's own user namespace")
-	}
+	err := ownNamespace()
 	if err == nil {
 		// /run is not its own there, and agentjail keeps its runs below it.
 		err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755")
@@ -97,6 +97,16 @@ func Replace(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "agentjail-attack: %v\n", err)
 	return 1
+}
+
+// ownNamespace is an error on the host's own user namespace, in which nothing may be
+// mounted. The initial one's map has every id, 4294967295 of them.
+func ownNamespace() error {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	if err == nil && strings.Contains(string(data), "4294967295") {
+		err = errors.New("this is the host's own user namespace")
+	}
+	return err
 }
 
 // name is an errno in short.

@@ -65,5 +65,8 @@ type Hosts struct {
 	Plain    string `json:"plain"`    // allowed, plain HTTP on port 80: GET below /allowed/
 	Rebind   string `json:"rebind"`   // allowed: every name below it; see the stage's name server
 	Refused  string `json:"refused"`  // no rule names it
+	Spell    string `json:"spell"`    // allowed: every name below it but "denied" and "bücher"
+	Lead     string `json:"lead"`     // allowed at RulePort: every name below it; see the stage's name server
+	Alias    string `json:"alias"`    // no rule names it, and it leads to TLS
 	CA       string `json:"ca"`       // PEM; for use without a jail
 }

@@ -105,6 +105,9 @@ func plant(dir, agentjail, home string) (_ *canaries, err error) {
 	if err := os.Symlink(filepath.Dir(c.target.Key), in("work", "out")); err != nil {
 		return nil, err
 	}
+	if err := os.Symlink("denied", in("readonly", "alias")); err != nil {
+		return nil, err
+	}
 	for _, f := range []func() error{c.sockets, c.process, c.terminal, c.keyring, c.sharedMemory} {
 		if err := f(); err != nil {
 			return nil, err

@@ -104,6 +104,10 @@ func Lines() []Line {
 		{73, "what the host would later execute or trust", "CVE-2022-24765, CVE-2024-32002, CVE-2025-53773, CVE-2025-54135, CVE-2025-59536", t("TestHeldPaths", "TestContent", "TestJailDirectProtects", "TestJailDirectTakesOut"), ""},
 		{74, "artifacts that are more than files", "CVE-2026-34078", t("TestCollectArtifactsNames", "TestCollectArtifactsDropsAttributes", "TestApplyRefusesAForgedList"), ""},
 		{75, "apply over a file that has changed since", "", t("TestApplyConflicts"), ""},
+
+		{76, "what a rule denies, by another way to write it or another name for it", "CVE-2026-25724", t("TestCanonicalHost", "TestConnect", "FuzzConnect"), ""},
+		{77, "a profile that asks for more than the machine's ceiling lets", "", t("TestJailCeiling", "TestCeiling"), ""},
+		{78, "the host's files by the seeds of the home folder", "", t("TestJailSeeds", "TestSeedCopyRedacts"), ""},
 	}
 }
 

@@ -33,7 +33,8 @@ func (r *Report) finish(o Options) {
 // groupNames are the headings of the list of escapes.
 func groupNames() map[string]string {
 	return map[string]string{"A": "set-up, files, wipe", "B": "proc, sys, dev, mounts", "C": "system calls", "D": "Landlock and IPC", "E": "network",
-		"F": "credentials", "G": "resources, audit, life", "H": "after the run"}
+		"F": "credentials", "G": "resources, audit, life", "H": "after the run",
+		"I": "the profile language"}
 }
 
 // write is the report for people: a line an attack, a line a group.
@@ -58,7 +59,7 @@ func (r Report) write(w io.Writer) error {
 		fmt.Fprintf(&b, "%s%-3d %-24s %s: %s\n", x.Group, x.Line, x.Attack, audit.Printable(x.What), audit.Printable(verdict))
 	}
 	b.WriteByte('\n')
-	for _, group := range strings.Split("ABCDEFGH", "") {
+	for _, group := range strings.Split("ABCDEFGHI", "") {
 		count := map[Verdict]int{}
 		for _, x := range r.Results {
 			if x.Group == group {

@@ -39,7 +39,7 @@ func (n *network) seen() *seen { return n.to.Load() }
 // along; where there is no IPv6, IPv4's alone does.
 func (n *network) open() error {
 	n.asked = map[string]int{}
-	for _, port := range []int{80, 443, 853, 8080} {
+	for _, port := range []int{80, 443, 853, 8080, 8081} {
 		if err := n.listen(fmt.Sprintf(":%d", port), port == 443); err != nil {
 			return err
 		}
@@ -318,8 +318,13 @@ func (n *network) serveNames(p net.PacketConn) {
 		if !strings.HasSuffix(host, "."+domain) && len(addresses) == 0 {
 			reply.RCode = dnsmessage.RCodeNameError
 		}
+		owner := q.Name
+		if to, ok := aliases()[host]; ok {
+			owner = dnsmessage.MustNewName(to + ".")
+			reply.Answers = append(reply.Answers, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: dnsmessage.TypeCNAME, Class: dnsmessage.ClassINET}, Body: &dnsmessage.CNAMEResource{CNAME: owner}})
+		}
 		for _, a := range addresses {
-			r := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: dnsmessage.ClassINET}} // TTL 0
+			r := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: owner, Type: q.Type, Class: dnsmessage.ClassINET}} // TTL 0
 			if a.Is4() {
 				r.Body = &dnsmessage.AResource{A: a.As4()}
 			} else {
@@ -331,6 +336,11 @@ func (n *network) serveNames(p net.PacketConn) {
 			_, _ = p.WriteTo(packed, from)
 		}
 	}
+}
+
+// aliases are the names that lead to another one.
+func aliases() map[string]string {
+	return map[string]string{"alias." + domain: "tls." + domain, "cname.lead." + domain: "denied.lead." + domain}
 }
 
 // addresses is what a name leads to. A public address is only ever spoken of: nothing
@@ -350,8 +360,11 @@ func (n *network) addresses(host string, kind dnsmessage.Type) []netip.Addr {
 		return list(serverAddress)
 	}
 	label, below, _ := strings.Cut(host, ".")
-	if below == domain {
+	switch below {
+	case domain, "spell." + domain:
 		return list(serverAddress)
+	case "lead." + domain:
+		return list(attacks.RuleAddress)
 	}
 	if below != "rebind."+domain || kind != dnsmessage.TypeA && kind != dnsmessage.TypeAAAA {
 		return nil

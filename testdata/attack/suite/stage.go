@@ -33,7 +33,7 @@ const anotherAddress = "192.168.77.1"
 // (the gateway's own table names them) and addresses of each kind of private network.
 func stageAddresses() []string {
 	return []string{serverAddress, anotherAddress, "169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254",
-		"172.16.5.5", "100.64.0.10", "169.254.77.1", "fe80::1", "64:ff9b::a0b:c0d", "::10.11.12.13"}
+		"172.16.5.5", "100.64.0.10", "169.254.77.1", "fe80::1", "64:ff9b::a0b:c0d", "::10.11.12.13", attacks.RuleAddress}
 }
 
 // stageOrder is what the stage is told.
@@ -215,11 +215,13 @@ const domain = "attack.example"
 func describe(t *attacks.Target, a *authority, secret string) {
 	t.Another = anotherAddress
 	t.Hosts = attacks.Hosts{TLS: "tls." + domain, Requests: "requests." + domain, Other: "other." + domain, Plain: "plain." + domain,
-		Rebind: "rebind." + domain, Refused: "refused." + domain, CA: string(a.pem)}
+		Rebind: "rebind." + domain, Refused: "refused." + domain,
+		Spell: "spell." + domain, Lead: "lead." + domain, Alias: "alias." + domain, CA: string(a.pem)}
 	t.Secret = secretTarget(secret)
 }
 
-// stageProfile is what the suite adds to the profile: five hosts that it serves itself.
+// stageProfile is what the suite adds to the profile: hosts that it serves itself, and
+// what it denies among them. The network of the last deny is attacks.RuleAddress's.
 func stageProfile(h attacks.Hosts, ca string) string {
 	return fmt.Sprintf(`
 network {
@@ -246,11 +248,21 @@ network {
     request "POST" "/allowed/**" {}
   }
   allow "*.%[5]s" {}
+
+  allow "*.%[10]s" {
+    upstream    = "%[6]s:443"
+    upstream_ca = %[7]q
+  }
+  deny "denied.%[10]s" {}
+  deny "bücher.%[10]s" {}
+  allow "*.%[11]s:%[13]s" { protocol = "tcp" }
+  allow "%[12]s:%[13]s" { protocol = "tcp" }
+  deny "10.77.0.0/24" {}
 }
 
 secret "%[8]s" {
   env    = %[9]q
   header = "x-api-key"
 }
-`, h.TLS, h.Requests, h.Other, h.Plain, h.Rebind, serverAddress, ca, "agentjail_attack", secretVariable)
+`, h.TLS, h.Requests, h.Other, h.Plain, h.Rebind, serverAddress, ca, "agentjail_attack", secretVariable, h.Spell, h.Lead, attacks.RuleAddress, attacks.RulePort)
 }
