@@ -180,7 +180,7 @@ func serveSpec(tb testing.TB, o *origin, name string, spec *profiles.Spec) (stri
 	r := newReporter(io.Discard)
 	tb.Cleanup(r.close)
 	s := start{Network: spec.Network, CA: der, UpstreamCAs: map[string][]byte{caPath: o.pem}, Secrets: []Secret{{Secret: spec.Secrets[0], Placeholder: holder}}}
-	g, err := newGateway(s, keys, func(netip.Addr) (bool, error) { return false, nil }, r.send)
+	g, err := newGateway(s, shareFiles(wantedFiles), keys, func(netip.Addr) (bool, error) { return false, nil }, r.send)
 	if err != nil {
 		tb.Fatal(err)
 	}

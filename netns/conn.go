@@ -47,7 +47,9 @@ type conn struct {
 	inbound  bool // from the host's side: c is the host's end, and out is what goes in
 	err      error
 
-	seat *seat
+	seat     *seat
+	hostSeat *seat         // of the host's side
+	splices  chan struct{} // the gateway's; nil: every byte is copied
 
 	upCap, downCap *byteCap // of what is relayed; nil for none
 }
@@ -152,10 +154,18 @@ func (c *conn) target() target {
 
 // dialFor opens the host's side of a connection and records how that went.
 func (g *gateway) dialFor(c *conn) (net.Conn, error) {
-	c.seat.serve() // from here on it is the host's turn as much
+	// From here on it is the host's turn as much.
+	if c.seat.serve() {
+		c.hostSeat = g.seats.takeHost(c.ruleKey())
+	}
+	if c.hostSeat == nil {
+		g.refuseFull(c)
+		return nil, errFull
+	}
 	up, dialled, err := g.dialer.dial(context.Background(), c.target())
 	c.dialled = dialled
 	if err != nil {
+		c.hostSeat.leave()
 		var r refusal
 		if errors.As(err, &r) {
 			g.report(c, audit.Blocked, r.reason)
@@ -165,11 +175,20 @@ func (g *gateway) dialFor(c *conn) (net.Conn, error) {
 		return nil, err
 	}
 	if !g.track(up) {
+		c.hostSeat.leave()
 		up.Close()
 		return nil, net.ErrClosed
 	}
 	g.report(c, audit.Allowed, c.verdict.Reason)
 	return up, nil
+}
+
+var errFull = errors.New("no place for the host's side")
+
+// hangUp closes the host's side of a connection.
+func (g *gateway) hangUp(c *conn, up net.Conn) {
+	g.done(up)
+	c.hostSeat.leave()
 }
 
 // done closes the host's side.

@@ -39,7 +39,7 @@ func newForwarder(t testing.TB, n profiles.Network) *forwarder {
 	t.Helper()
 	f := &forwarder{}
 	var err error
-	if f.g, err = newGateway(start{Network: n}, nil, func(netip.Addr) (bool, error) { return false, nil }, func(report) {}); err != nil {
+	if f.g, err = newGateway(start{Network: n}, shareFiles(wantedFiles), nil, func(netip.Addr) (bool, error) { return false, nil }, func(report) {}); err != nil {
 		t.Fatal(err)
 	}
 	return f

@@ -17,7 +17,6 @@ import (
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,12 +26,6 @@ const (
 
 	// errandFD is the errand socket's; see errand_wire.go.
 	errandFD = 4
-
-	// maxConns bounds the connections at once. Each takes two sockets and, once it
-	// has carried much, two pipes.
-	maxConns     = 4096
-	filesPerConn = 6
-	wantedFiles  = maxConns*filesPerConn + maxFlows + 256
 
 	// gcPercent keeps a process with many connections small. With few its heap has some
 	// 4 MB, and a collection every 2 MB, which is every fifty requests, took half of the
@@ -65,8 +58,10 @@ type gateway struct {
 	conditions map[string]*profiles.Test // by their source
 	costs      map[string]*profiles.Cost // by their source
 
-	ids   atomic.Uint64
-	seats *seats
+	ids     atomic.Uint64
+	seats   *seats
+	splices chan struct{} // one for each direction that has a pipe
+	flows   int           // of datagrams, at once
 
 	mu     sync.Mutex
 	open   map[net.Conn]bool
@@ -87,6 +82,10 @@ func GatewayMain() error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer routes.close()
+	files, err := openFiles()
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	layers, err := secondStep()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -122,7 +121,7 @@ func GatewayMain() error {
 		layers = append(layers, keys.layer())
 	}
 	reports := newReporter(ctl)
-	g, err := newGateway(s, keys, routes.isHost, reports.send)
+	g, err := newGateway(s, files, keys, routes.isHost, reports.send)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
@@ -158,10 +157,10 @@ func takeConn(fd int) (*net.UnixConn, error) {
 	return u, nil
 }
 
-func newGateway(s start, keys *Keys, isHost func(netip.Addr) (bool, error), reports func(report)) (*gateway, error) {
+func newGateway(s start, most files, keys *Keys, isHost func(netip.Addr) (bool, error), reports func(report)) (*gateway, error) {
 	g := &gateway{
 		network: s.Network, pool: newPool(), reports: reports,
-		seats: newSeats(connSlots()), open: map[net.Conn]bool{},
+		seats: newSeats(count{maxConns, most.sockets}), splices: make(chan struct{}, most.splices), flows: most.flows, open: map[net.Conn]bool{},
 	}
 	g.resolver = &resolver{network: &g.network, pool: g.pool, learn: s.Learn}
 	g.dialer = newDialer(&g.network, s.Proxy, isHost)
@@ -211,15 +210,6 @@ func newGateway(s start, keys *Keys, isHost func(netip.Addr) (bool, error), repo
 		}
 	}
 	return g, nil
-}
-
-// connSlots is how many connections the limit of open files allows.
-func connSlots() int {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur >= wantedFiles {
-		return maxConns
-	}
-	return max(8, (int(l.Cur)-64)*3/4/filesPerConn)
 }
 
 // serve starts to serve every socket that the supervisor passed.
@@ -303,6 +293,7 @@ func (g *gateway) accept(l *net.TCPListener, classify func(*net.TCPConn) (*conn,
 			g.refuseFull(c)
 			continue
 		}
+		c.splices = g.splices
 		if !g.track(tcp) {
 			c.seat.leave()
 			tcp.Close()
@@ -320,7 +311,7 @@ func (g *gateway) accept(l *net.TCPListener, classify func(*net.TCPConn) (*conn,
 }
 
 func (g *gateway) refuseFull(c *conn) {
-	g.report(c, audit.Blocked, fmt.Sprintf("there are too many connections at once already (%d in all, %d of one rule)", g.seats.most, g.seats.share))
+	g.report(c, audit.Blocked, g.seats.full())
 	reset(c.TCPConn)
 }
 

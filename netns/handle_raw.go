@@ -20,7 +20,7 @@ func (g *gateway) serveTCP(c *conn) {
 		reset(c.TCPConn)
 		return
 	}
-	defer g.done(up)
+	defer g.hangUp(c, up)
 	c.relay(up)
 }
 
@@ -37,7 +37,7 @@ func (g *gateway) serveSSH(c *conn) {
 		reset(c.TCPConn)
 		return
 	}
-	defer g.done(up)
+	defer g.hangUp(c, up)
 	c.relayAfter(up, func() ([]byte, error) {
 		first := make([]byte, len(sshBanner))
 		n := 0
@@ -86,7 +86,7 @@ func (g *gateway) serveTLS(c *conn) {
 		reset(c.TCPConn)
 		return
 	}
-	defer g.done(up)
+	defer g.hangUp(c, up)
 	c.relay(up)
 }
 
@@ -95,10 +95,14 @@ func (c *conn) readHello() (hello, error) {
 	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return hello{}, err
 	}
-	buf := make([]byte, 2048)
 	for {
-		n, rerr := c.Read(buf)
-		c.first = append(c.first, buf[:n]...)
+		// A client that says nothing holds no buffer.
+		buf := buffers.Get().(*[]byte)
+		n, rerr := readPooled(c.TCPConn, &buf)
+		if buf != nil {
+			c.first = append(c.first, (*buf)[:n]...)
+			buffers.Put(buf)
+		}
 		h, err := parseHello(c.first)
 		switch {
 		case err == nil:

@@ -69,6 +69,8 @@ func (a *ask) failed(request *http.Request, err error) {
 		a.deny(request, http.StatusForbidden, placed.Error())
 	case broken != "":
 		a.deny(request, http.StatusBadRequest, broken)
+	case errors.Is(err, errFull):
+		a.deny(request, http.StatusServiceUnavailable, x.g.seats.full())
 	case errors.As(err, &r):
 		x.dialled("", err)
 		a.deny(request, http.StatusForbidden, r.reason)

@@ -95,7 +95,9 @@ func newFrontConn(x *exchange, first []byte) *frontConn {
 func (c *frontConn) Read(b []byte) (int, error) {
 	if len(c.first) > 0 {
 		n := copy(b, c.first)
-		c.first = c.first[n:]
+		if c.first = c.first[n:]; len(c.first) == 0 {
+			c.first = nil // the connection may live for long
+		}
 		c.read.Add(int64(n))
 		return n, nil
 	}
@@ -153,10 +155,7 @@ func (g *gateway) serveIntercepted(c *conn) {
 		return
 	}
 	t := tls.Server(fc, g.front.tls)
-	ctx, cancel := context.WithTimeout(context.Background(), helloTimeout)
-	err := t.HandshakeContext(ctx)
-	cancel()
-	if err != nil {
+	if err := handshake(t); err != nil {
 		c.out, c.in = fc.read.Load(), fc.written.Load()
 		g.report(c, audit.Failed, "TLS with the program in the jail: "+clip(err.Error())+"; does it trust the certificates of the system's bundle?")
 		fc.Close()
@@ -168,6 +167,18 @@ func (g *gateway) serveIntercepted(c *conn) {
 		g.front.serve(x.strict(t), fc)
 	}
 	x.over(fc)
+}
+
+// handshake has a goroutine of its own: its stack grows by it, and this one's would be
+// kept for as long as the connection lives.
+func handshake(t *tls.Conn) error {
+	over := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), helloTimeout)
+		defer cancel()
+		over <- t.HandshakeContext(ctx)
+	}()
+	return <-over
 }
 
 // exchange is one connection's requests.
@@ -230,7 +241,7 @@ func (x *exchange) enter(n int) {
 	if x.busy > 0 {
 		x.c.seat.serve()
 	} else {
-		x.c.seat.wait()
+		x.c.seat.waitAgain()
 	}
 }
 

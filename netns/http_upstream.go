@@ -50,6 +50,17 @@ func (u *upstreams) get(g *gateway, x *exchange) *upstream {
 	return up
 }
 
+// closeIdle closes the connections that no request is on.
+func (u *upstreams) closeIdle() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, up := range u.all {
+		if t, ok := up.transport.(*http.Transport); ok {
+			t.CloseIdleConnections()
+		}
+	}
+}
+
 // authority is the host and port as the transport has it.
 func (x *exchange) authority() string {
 	return net.JoinHostPort(x.host, strconv.Itoa(int(x.c.port)))
@@ -73,12 +84,29 @@ func (c *trackedConn) Close() error {
 // transport sends requests to the one host that it is for, whatever they say.
 func (u *upstreams) transport(g *gateway, x *exchange) http.RoundTripper {
 	target, authority := x.c.target(), x.authority()
-	track := func(c net.Conn, to string) (net.Conn, error) {
-		if !g.track(c) {
-			c.Close()
-			return nil, net.ErrClosed
+	rule := x.c.ruleKey()
+	tracked := func(dial func() (net.Conn, string, error)) (net.Conn, error) {
+		place := g.seats.takeHost(rule)
+		if place == nil {
+			// Those that wait for a request to some host are nobody's.
+			u.closeIdle()
+			if place = g.seats.takeHost(rule); place == nil {
+				return nil, errFull
+			}
 		}
-		return &trackedConn{Conn: c, to: to, done: func() { g.done(c) }}, nil
+		c, to, err := dial()
+		if err == nil && !g.track(c) {
+			c.Close()
+			err = net.ErrClosed
+		}
+		if err != nil {
+			place.leave()
+			return nil, err
+		}
+		return &trackedConn{Conn: c, to: to, done: func() {
+			g.done(c)
+			place.leave()
+		}}, nil
 	}
 	t := &http.Transport{
 		DisableCompression:     true,
@@ -95,11 +123,7 @@ func (u *upstreams) transport(g *gateway, x *exchange) http.RoundTripper {
 			if addr != authority {
 				return nil, fmt.Errorf("a request to %s on a connection to %s", addr, authority)
 			}
-			c, to, err := g.dialer.dial(ctx, target)
-			if err != nil {
-				return nil, err
-			}
-			return track(c, to)
+			return tracked(func() (net.Conn, string, error) { return g.dialer.dial(ctx, target) })
 		},
 	}
 	if x.scheme == "https" {
@@ -117,11 +141,10 @@ func (u *upstreams) transport(g *gateway, x *exchange) http.RoundTripper {
 		if p, err := g.dialer.proxyFor(target); err == nil && p != nil && p.Scheme == "http" {
 			t.Proxy = http.ProxyURL(p)
 			t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				c, err := g.dialer.net.DialContext(ctx, network, addr)
-				if err != nil {
-					return nil, err
-				}
-				return track(c, "proxy "+addr)
+				return tracked(func() (net.Conn, string, error) {
+					c, err := g.dialer.net.DialContext(ctx, network, addr)
+					return c, "proxy " + addr, err
+				})
 			}
 		}
 	}

@@ -1,23 +1,32 @@
 package netns
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 func init() {
 	jailFuncs["dnsburst"] = jailDNSBurst
 	jailFuncs["flood"] = jailFlood
 	jailFuncs["release"] = jailRelease
+	jailFuncs["held"] = jailHeld
+	jailFuncs["served"] = jailServed
+	jailFuncs["timed"] = jailTimed
 }
 
 func dnsQuery(name string, id uint16) []byte {
@@ -145,8 +154,14 @@ func floodOne(dialer *net.Dialer, to, host, kind string) (net.Conn, error) {
 			_, err = io.ReadFull(c, make([]byte, 6))
 		}
 		return c, err
+	case "plain": // a request without TLS that does not end
+		_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+host+"\r\nX-Slow: ")
+		return c, err
 	}
-	protos := map[string][]string{"head": {"http/1.1"}, "body": {"http/1.1"}, "idle": {"http/1.1"}, "h2": {"h2"}}[kind]
+	protos := map[string][]string{"h2": {"h2"}}[kind]
+	if protos == nil {
+		protos = []string{"http/1.1"}
+	}
 	t := tls.Client(c, &tls.Config{ServerName: host, InsecureSkipVerify: true, NextProtos: protos})
 	if err := t.Handshake(); err != nil {
 		c.Close()
@@ -157,10 +172,109 @@ func floodOne(dialer *net.Dialer, to, host, kind string) (net.Conn, error) {
 		_, err = io.WriteString(t, "GET / HTTP/1.1\r\nHost: "+host+"\r\nX-Slow: ")
 	case "body":
 		_, err = io.WriteString(t, "POST / HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 1000\r\n\r\nx")
+	case "kept": // one request was answered
+		if _, err = io.WriteString(t, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); err == nil {
+			var r *http.Response
+			if r, err = http.ReadResponse(bufio.NewReader(t), nil); err == nil {
+				_, err = io.Copy(io.Discard, r.Body)
+			}
+		}
 	case "h2": // the preface and an empty SETTINGS frame, RFC 9113 section 3.4
 		_, err = io.WriteString(t, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 	}
 	return t, err
+}
+
+// jailHeld counts the connections of a flood that the other side has not ended.
+func jailHeld(string) string {
+	flooding.Lock()
+	defer flooding.Unlock()
+	held := 0
+	for _, c := range flooding.conns {
+		if t, ok := c.(*tls.Conn); ok {
+			c = t.NetConn()
+		}
+		rc, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return err.Error()
+		}
+		if err := rc.Control(func(fd uintptr) {
+			const established = 1 // TCP_ESTABLISHED of linux/tcp_states.h
+			if info, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO); err == nil && info.State == established {
+				held++
+			}
+		}); err != nil {
+			return err.Error()
+		}
+	}
+	return strconv.Itoa(held)
+}
+
+// jailServed counts the gateway's sockets in the jail that a connection has.
+func jailServed(port string) string {
+	n, err := tcpSockets("local", port)
+	if err != nil {
+		return err.Error()
+	}
+	return strconv.Itoa(n)
+}
+
+// tcpSockets counts the sockets of this network namespace that have a connection, by a
+// port of theirs or of the other end: proc_pid_net(5), tcp.
+func tcpSockets(end, port string) (int, error) {
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return 0, err
+	}
+	suffix, field, n := fmt.Sprintf(":%04X", number), map[string]int{"local": 1, "remote": 2}[end], 0
+	for _, file := range []string{"tcp", "tcp6"} {
+		b, err := os.ReadFile("/proc/self/net/" + file)
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(b)) {
+			// 06 is TIME_WAIT, which has no descriptor any more; 0A listens.
+			if f := strings.Fields(line); strings.HasSuffix(f[field], suffix) && f[3] != "06" && f[3] != "0A" {
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+// timing is how long requests took.
+type timing struct {
+	Fine     int
+	P50, P99 time.Duration
+	Err      string
+}
+
+// jailTimed makes so many requests one after another, each over a new connection.
+func jailTimed(arg string) string {
+	var a fetchArg
+	if err := json.Unmarshal([]byte(arg), &a); err != nil {
+		return err.Error()
+	}
+	var out timing
+	var took []time.Duration
+	for range a.Count {
+		began, c := time.Now(), a.client()
+		got := fetch(c, a)
+		took = append(took, time.Since(began))
+		c.CloseIdleConnections()
+		if got.Status == http.StatusOK {
+			out.Fine++
+		} else {
+			out.Err = fmt.Sprintf("%d %s", got.Status, got.Err)
+		}
+	}
+	slices.Sort(took)
+	out.P50, out.P99 = took[len(took)/2], took[len(took)*99/100]
+	j, err := json.Marshal(out)
+	if err != nil {
+		return err.Error()
+	}
+	return string(j)
 }
 
 func jailRelease(string) string {

@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 				err = attackMain()
 			case len(os.Args) > 3 && os.Args[2] == "hostile":
 				err = hostileMain(os.Args[3])
+			case len(os.Args) > 3 && os.Args[2] == "files":
+				err = fewFilesMain(os.Args[3])
 			default:
 				err = GatewayMain()
 			}

@@ -79,6 +79,11 @@ func (g *gateway) servePublished(c *conn, r profiles.PortRule) {
 		return
 	}
 	defer a.leave()
+	if c.hostSeat = g.seats.takeHost(c.ruleKey()); c.hostSeat == nil {
+		g.refuseFull(c)
+		return
+	}
+	defer c.hostSeat.leave()
 	up, err := g.errands.fetch(errand{kind: errandDial, arg: uint32(r.Host)})
 	if err != nil {
 		g.report(c, audit.Failed, fmt.Sprintf("port %d of the jail: %v", r.Jail, err))

@@ -12,7 +12,8 @@ import (
 
 const (
 	// plainBytes are copied through a buffer before a direction is spliced: making
-	// the pipes costs a short connection more than it saves.
+	// the pipes costs a short connection more than it saves, and they are kept to the
+	// direction's end.
 	plainBytes = 64 << 10
 	bufferSize = 16 << 10
 )
@@ -35,7 +36,7 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 	inward := make(chan error, 1)
 	go func() {
 		var err error
-		c.in, err = pass(c.TCPConn, up, c.downCap)
+		c.in, err = c.pass(c.TCPConn, up, c.downCap)
 		inward <- err
 	}()
 	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
@@ -51,7 +52,7 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 	}
 	if err == nil {
 		var n int64
-		n, err = pass(up, c.TCPConn, c.upCap)
+		n, err = c.pass(up, c.TCPConn, c.upCap)
 		c.out += n
 	} else {
 		// The connection is over for the agent; its own side stays open, so that it
@@ -63,19 +64,28 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 
 // pass copies one direction to its end and closes the writing half behind it. An
 // error ends both directions: the half that still works has nobody to talk to.
-func pass(dst, src net.Conn, limit *byteCap) (int64, error) {
+func (c *conn) pass(dst, src net.Conn, limit *byteCap) (int64, error) {
 	if limit != nil {
 		return passLimited(dst, src, limit)
 	}
-	n, err := copyPlain(dst, src)
-	if err == nil {
-		var m int64
-		m, err = io.Copy(dst, src) // TCPConn.ReadFrom: splice(2) between two TCP sockets
-		n += m
-	} else if errors.Is(err, io.EOF) {
-		err = nil
+	total := int64(0)
+	for {
+		n, err := copyPlain(dst, src)
+		total += n
+		if errors.Is(err, io.EOF) {
+			return passed(dst, src, total, nil)
+		}
+		if err != nil {
+			return passed(dst, src, total, err)
+		}
+		select {
+		case c.splices <- struct{}{}:
+			n, err = io.Copy(dst, src) // TCPConn.ReadFrom: splice(2) between two TCP sockets
+			<-c.splices
+			return passed(dst, src, total+n, err)
+		default: // other connections have all the pipes
+		}
 	}
-	return passed(dst, src, n, err)
 }
 
 // passLimited is pass for a direction whose bytes are counted: they go through a

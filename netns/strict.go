@@ -20,6 +20,7 @@ type strictConn struct {
 	left  int64  // of the body or chunk that is passed through
 	buf   []byte // read and not yet looked at
 	space []byte // that buf begins in
+	full  bool   // the last read filled what there was
 	out   []byte // looked at and not yet passed on; a part of what was in buf
 	err   error
 }
@@ -30,7 +31,12 @@ func newStrictConn(c net.Conn, refuse func(error)) *strictConn {
 	return s
 }
 
-const strictRead = 8 << 10
+// strictRead is read at once, and strictFirst after an empty buffer: a connection that
+// waits for a request holds as much. Most heads are shorter.
+const (
+	strictRead  = 8 << 10
+	strictFirst = 1 << 10
+)
 
 func (s *strictConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -78,17 +84,26 @@ func (s *strictConn) Read(p []byte) (int, error) {
 // fill reads behind what is in buf. Nothing of what was passed on is in use any more.
 func (s *strictConn) fill() (int, error) {
 	if len(s.buf) == 0 {
-		if s.space == nil {
-			s.space = make([]byte, strictRead)
+		if want := s.room(); len(s.space) != want {
+			s.space = make([]byte, want)
 		}
 		s.buf = s.space[:0]
+	} else if cap(s.buf)-len(s.buf) < s.room()/2 {
+		s.buf = append(make([]byte, 0, 2*len(s.buf)+s.room()), s.buf...)
 	}
-	if cap(s.buf)-len(s.buf) < strictRead/2 {
-		s.buf = append(make([]byte, 0, 2*len(s.buf)+strictRead), s.buf...)
-	}
-	n, err := s.Conn.Read(s.buf[len(s.buf):cap(s.buf)])
+	to := s.buf[len(s.buf):cap(s.buf)]
+	n, err := s.Conn.Read(to)
+	s.full = n == len(to)
 	s.buf = s.buf[:len(s.buf)+n]
 	return n, err
+}
+
+// room is how much is made for a read: more where there was more than asked for.
+func (s *strictConn) room() int {
+	if s.full {
+		return strictRead
+	}
+	return strictFirst
 }
 
 // step looks at what was read; more says that it needs the next bytes.

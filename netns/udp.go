@@ -357,18 +357,9 @@ func (g *gateway) serveUDP(sockets map[*net.UDPConn]uint16, r refuser) error {
 	if r.v4 == nil {
 		return errNoRefuser
 	}
-	f := &flows{g: g, refuser: r, most: flowSlots(), open: map[flowKey]*flow{}}
+	f := &flows{g: g, refuser: r, most: g.flows, open: map[flowKey]*flow{}}
 	for c, port := range sockets {
 		go f.serveDatagrams(c, port)
 	}
 	return nil
-}
-
-// flowSlots is how many flows the limit of open files allows, beside connections.
-func flowSlots() int {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur >= wantedFiles {
-		return maxFlows
-	}
-	return max(8, int(l.Cur)/32)
 }
