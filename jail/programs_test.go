@@ -52,6 +52,26 @@ func TestProgramsJudge(t *testing.T) {
 			t.Errorf("%d: %+v", i, r)
 		}
 	}
+	// What the agent wrote, and what an ask names though nothing refuses it, waits for a
+	// person; with a yes it starts, and a deny beside it still refuses.
+	asking := newPrograms(profiles.Process{ExecNew: profiles.ExecNewAsk, Ask: []profiles.ExecRule{{Program: "git", Origin: at(4)}}, Deny: []profiles.ExecRule{{Program: "sudo", Origin: at(1)}}})
+	for i, tt := range []struct {
+		s       start
+		allowed bool
+		ask     bool
+		rule    string
+	}{
+		{start{own: true}, false, true, ""},
+		{start{own: true}, true, false, ""},
+		{one("/bin/git"), false, true, "x.hcl:4"},
+		{one("/bin/git"), true, false, ""},
+		{one("/bin/true"), false, false, ""},
+		{start{own: true, execs: one("/bin/sudo").execs}, true, false, "x.hcl:1"},
+	} {
+		if r, ask := asking.judge(tt.s, tt.allowed); ask != tt.ask || r.rule != tt.rule {
+			t.Errorf("asking %d: %+v, ask %v", i, r, ask)
+		}
+	}
 	if r, _ := newPrograms(profiles.Process{ExecNew: profiles.ExecNewAllow}).judge(start{unknown: true, own: true}, false); r.reason != "" {
 		t.Errorf("no rules, and refused: %+v", r)
 	}

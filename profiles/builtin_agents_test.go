@@ -102,3 +102,16 @@ func checkSeeds(t *testing.T, s *Spec) {
 		}
 	}
 }
+
+// TestAgentsAreNotRedirected: no variable of the caller's that leads an agent to another
+// service gets into the jail; who wants another one says it in a profile.
+func TestAgentsAreNotRedirected(t *testing.T) {
+	for _, name := range []string{"claude-code", "codex", "gemini-cli", "opencode", "qwen-code", "pi", "aider", "goose", "cursor-agent", "models"} {
+		s := mustLoad(t, name, mapOptions(nil))
+		for _, variable := range []string{"ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OPENAI_API_BASE", "GOOGLE_GEMINI_BASE_URL", "GEMINI_BASE_URL", "OPENROUTER_BASE_URL", "OPENAI_HOST", "ANTHROPIC_HOST", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NODE_OPTIONS", "OPENAI_MODEL"} {
+			if p, ok := s.Process.Passes(variable); ok {
+				t.Errorf("%s passes %s (%s)", name, variable, p.Origin)
+			}
+		}
+	}
+}

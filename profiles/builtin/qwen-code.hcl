@@ -4,9 +4,13 @@
 # usage statistics, no updates, no login with a Qwen account, whose tokens would be in the
 # jail. Export DASHSCOPE_API_KEY before the run: Qwen Code reads OPENAI_API_KEY, which is
 # what it is called in the jail, so that a key of OpenAI's that you have exported never
-# goes to Alibaba. OPENAI_BASE_URL says which of the service's hosts is used.
+# goes to Alibaba. OPENAI_BASE_URL and OPENAI_MODEL of yours, which may be about another
+# service, don't get into the jail: --var endpoint=URL names another of the service's
+# hosts, --model of Qwen Code or your settings the model.
 description = "Qwen Code: Alibaba's model service with your key outside the jail, your settings copied in"
 extends     = ["default"]
+
+variable "endpoint" { default = "https://dashscope.aliyuncs.com/compatible-mode/v1" }
 
 secret "dashscope" {
   env      = "DASHSCOPE_API_KEY"
@@ -48,9 +52,9 @@ files {
 }
 
 process {
-  pass_env = ["PATH", "OPENAI_BASE_URL", "OPENAI_MODEL"]
+  pass_env = ["PATH"]
   env = {
-    OPENAI_BASE_URL        = "https://dashscope.aliyuncs.com/compatible-mode/v1"
+    OPENAI_BASE_URL        = var.endpoint
     QWEN_DEFAULT_AUTH_TYPE = "openai" # with a key
   }
 }
