@@ -88,15 +88,7 @@ func setLimits() error {
 			return fmt.Errorf("set resource limit %d: %w", l.what, err)
 		}
 	}
-	// As much as may be locked without asking anybody: lock.go.
-	var locked unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &locked); err != nil {
-		return fmt.Errorf("read the limit of locked memory: %w", err)
-	}
-	locked.Cur = locked.Max
-	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &locked); err != nil {
-		return fmt.Errorf("set the limit of locked memory: %w", err)
-	}
+	// That of locked memory is the supervisor's to set: lock.go.
 	return nil
 }
 

@@ -36,8 +36,17 @@ func mayLockAll() bool {
 
 // allowLocking lifts the limit for the gateway, which has given up every capability by
 // the time it would need one. Only a privileged caller may (CAP_SYS_RESOURCE,
-// setrlimit(2)); for any other the gateway says itself what it could not lock.
+// setrlimit(2)); any other raises it to what may be had without asking, and the gateway
+// says itself what it could not lock. The gateway leaves the limit alone: one that it had
+// read before this, and set after it, would undo it.
 func allowLocking(pid int) {
 	none := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	_ = unix.Prlimit(pid, unix.RLIMIT_MEMLOCK, &none, nil)
+	if unix.Prlimit(pid, unix.RLIMIT_MEMLOCK, &none, nil) == nil {
+		return
+	}
+	var l unix.Rlimit
+	if unix.Prlimit(pid, unix.RLIMIT_MEMLOCK, nil, &l) == nil {
+		l.Cur = l.Max
+		_ = unix.Prlimit(pid, unix.RLIMIT_MEMLOCK, &l, nil)
+	}
 }

@@ -113,6 +113,44 @@ func TestKeysMapping(t *testing.T) {
 	}
 }
 
+// TestAllowLocking: what the gateway may lock is as much as its supervisor can give.
+func TestAllowLocking(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	var l unix.Rlimit
+	if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_MEMLOCK, nil, &l); err != nil {
+		t.Fatal(err)
+	}
+	want := l.Max
+	if mayRaise(t) {
+		want = unix.RLIM_INFINITY
+	}
+	l.Cur = 4096
+	if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_MEMLOCK, &l, nil); err != nil {
+		t.Fatal(err)
+	}
+	allowLocking(cmd.Process.Pid)
+	if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_MEMLOCK, nil, &l); err != nil || l.Cur != want || l.Max != want {
+		t.Errorf("%+v %v, want %d", l, err, want)
+	}
+}
+
+// mayRaise says whether this process may give what it has not (CAP_SYS_RESOURCE).
+func mayRaise(t *testing.T) bool {
+	t.Helper()
+	head, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+}
+
 // TestKernelLocked: the gateway's layer says what the kernel does.
 func TestKernelLocked(t *testing.T) {
 	o := newOrigin(t, nil, "api.example")
@@ -137,11 +175,7 @@ func TestKernelLocked(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &hard); err != nil {
 		t.Fatal(err)
 	}
-	head, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
-	if err := unix.Capget(&head, &data[0]); err != nil {
-		t.Fatal(err)
-	}
-	if free := hard.Max == unix.RLIM_INFINITY || data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0; free != all {
+	if free := hard.Max == unix.RLIM_INFINITY || mayRaise(t); free != all {
 		t.Errorf("no limit applies here: %v; %+v", free, layer)
 	}
 	t.Logf("%s: %s; %d kB locked, RSS %d kB", layer.State, layer.Detail, locked, statusOf(t, pid, "VmRSS"))

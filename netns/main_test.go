@@ -245,10 +245,11 @@ func (s *memorySink) all() []audit.Record {
 	return append([]audit.Record(nil), s.records...)
 }
 
-// wait waits for a record; records come by way of other processes.
+// wait waits for a record; records come by way of other processes, on an emulated
+// processor after many seconds.
 func (s *memorySink) wait(t *testing.T, what string, pred func(audit.Record) bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		for _, r := range s.all() {
 			if pred(r) {
 				return

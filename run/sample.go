@@ -3,7 +3,6 @@ package run
 import (
 	"fmt"
 	"math/bits"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +30,7 @@ type sampler struct {
 	disk      bool            // too
 	seen      jail.Hits       // that were told of
 	postponed bool            // a kill whose victim is not known is looked at once more
+	victims   victims
 }
 
 func (s *session) newSampler() *sampler {
@@ -119,6 +119,7 @@ func (sm *sampler) look() {
 // since the last time. Where the victim is not known it waits to be told so.
 func (sm *sampler) tellMemory(killed []audit.Process, sure bool) (fresh int64) {
 	n := sm.s.jail.Hits().OOMKills
+	sm.victims.note(n, killed)
 	fresh = n - sm.seen.OOMKills
 	if fresh <= 0 || !sure {
 		return max(fresh, 0)
@@ -194,5 +195,5 @@ func (sm *sampler) last(e jail.End) bool {
 	if !e.Status.Signaled() || e.Status.Signal() != unix.SIGKILL {
 		return false
 	}
-	return fresh > 0 || slices.ContainsFunc(killed, func(p audit.Process) bool { return p.PID == e.PID })
+	return fresh > 0 || sm.victims.has(e.PID)
 }
