@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs in the virtual machine of `make vmtest`, as root, from the second disk: every
-# test binary as root, and again as an ordinary user with a systemd session. What they
+# part of the tests as root, and again as an ordinary user with a systemd session. What they
 # say goes to results/ on that disk, for the host to collect.
 set -u
 disk=/mnt/agentjail
@@ -8,7 +8,7 @@ user=agentjail-test
 uid=$(id -u "$user")
 cd "$disk" || exit 1
 
-# tests HALF NAME USER PREFIX...: the binary NAME through PREFIX, in its own folder.
+# tests HALF NAME USER PREFIX...: the part NAME through PREFIX, in its package's folder.
 tests() {
 	half=$1 name=$2 who=$3
 	shift 3
@@ -23,7 +23,8 @@ tests() {
 	"$@" /usr/bin/env -i --default-signal=INT,QUIT PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME="$home" USER="$who" LOGNAME="$who" SHELL=/bin/sh LANG=C.UTF-8 TMPDIR="/var/tmp/$half" \
 		${session:-} CI=true AGENTJAIL_VM=1 AGENTJAIL_BIN="$disk/bin/agentjail" AGENTJAIL_ATTACK="$disk/bin/agentjail-attack" \
-		"$disk/bin/$name.test" -test.v=test2json -test.timeout=40m -test.run="$(cat "$disk/bin/$name.select")" \
+		"$disk/bin/$(cat "$disk/bin/$name.binary").test" -test.v=test2json -test.timeout=40m \
+		-test.run="$(cat "$disk/bin/$name.select")" -test.skip="$(cat "$disk/bin/$name.skip")" \
 		</dev/null >"$disk/results/$half.$name.log" 2>&1
 	echo $? >"$disk/results/$half.$name.status"
 }
@@ -78,6 +79,7 @@ for name in $(cat bin/names); do
 		wait
 		;;
 	esac
+	sync -f results # the machine may be cut off when its time is up
 done
 dmesg >results/dmesg
 : >results/complete
