@@ -2,6 +2,7 @@ package netns
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,11 +53,11 @@ var attacks = map[string]func(dir string) error{
 	"become dumpable": func(string) error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) },
 	"new namespace":   func(string) error { return unix.Unshare(unix.CLONE_NEWUTS) },
 	"set a limit": func(string) error {
-		var l unix.Rlimit
-		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &l); err != nil {
-			return fmt.Errorf("its own limit can't be read: %w", err)
+		l, err := lockLimit()
+		if err != nil {
+			return errors.New("its own limit can't be read")
 		}
-		return unix.Prlimit(0, unix.RLIMIT_NOFILE, &l, nil)
+		return unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &l, nil)
 	},
 	"read another's limit": func(string) error {
 		var l unix.Rlimit
