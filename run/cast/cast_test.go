@@ -184,3 +184,32 @@ func FuzzFilter(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPlay plays a recording that somebody changed: it ends, with an error or without, and
+// nothing is shown that Filter would not let through.
+func FuzzPlay(f *testing.F) {
+	for _, s := range []string{"{\"version\":3}\n[0.1,\"o\",\"a\\u001b[6n\"]\n# x\n[1,\"r\",\"80x24\"]\n[1e9,\"x\",\"0\"]", "{\"version\":3,\"term\":{\"cols\":-1}}\n[0,\"o\",\"\\u001b]0;x\"]\n[0,\"o\",\"\\u0007y\"]", "{\"version\":3}\n[1,\"o\"]", "{\"version\":2}"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := NewReader(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		_ = Play(t.Context(), &out, r, PlayOptions{Speed: 1, Idle: time.Second, Sleep: func(_ context.Context, d time.Duration) error { // an error of reading is told, and what came before is shown
+			if d < 0 || d > time.Second {
+				t.Fatalf("a wait of %s", d)
+			}
+			return nil
+		}})
+		shown, ended := strings.CutSuffix(out.String(), reset)
+		if !ended {
+			t.Fatalf("the terminal is not set back: %q", out.String())
+		}
+		var again Filter
+		if got := string(again.Pass([]byte(shown))); got != shown {
+			t.Fatalf("%q shows %q", data, shown)
+		}
+	})
+}

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -108,8 +111,31 @@ func expected(t *testing.T, p *Plan, lower, after string) map[string]string {
 	return want
 }
 
+// seeds gives the seeds of random trees: the first n, or with SOAK=10m (make soak) as many
+// as that time lets in, from where AGENTJAIL_SEED says. What was tried is logged.
+func seeds(t *testing.T, n uint64) iter.Seq[uint64] {
+	text := os.Getenv("SOAK")
+	return func(yield func(uint64) bool) {
+		if text == "" {
+			for seed := range n {
+				if !yield(seed) {
+					return
+				}
+			}
+			return
+		}
+		long, err := time.ParseDuration(text)
+		must(t, err)
+		first, _ := strconv.ParseUint(os.Getenv("AGENTJAIL_SEED"), 10, 64) // 0 without it
+		seed := first
+		for end := time.Now().Add(long); time.Now().Before(end) && yield(seed); seed++ {
+		}
+		t.Logf("%d trees, from seed %d", seed-first, first)
+	}
+}
+
 func TestApplyMakesTheTreeThatTheJailSaw(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range seeds(t, 40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			lower, after, l := randomRun(t, seed)
 			before := treeSnapshot(t, lower)
@@ -355,21 +381,82 @@ func assertNoStage(t *testing.T, dir string) {
 	}
 }
 
-// TestApplyDeep is a tree whose paths are longer than the kernel takes at once.
+// TestApplyDeep is a tree whose paths are longer than the kernel takes at once, with names
+// of any bytes: some 4,000 folders deep, a file here and there changed, made or removed.
 func TestApplyDeep(t *testing.T) {
-	lower, upper := t.TempDir(), t.TempDir()
-	deepTree(t, upper, "d", 4000)
-	t.Cleanup(func() { removeDeep(t, upper, "d"); removeDeep(t, lower, "d") })
-	l := readLeft(t, upper, lower)
-	p := plan(t, lower, l, ApplyOptions{})
-	journal := t.TempDir()
-	must(t, p.Commit(journal, lower))
-	again := plan(t, lower, l, ApplyOptions{})
-	if again.Count(OutcomeDone) != len(l.list.Changes) || len(l.list.Changes) < 4000 {
-		t.Errorf("%d of %d were applied", again.Count(OutcomeDone), len(l.list.Changes))
+	for seed := range seeds(t, 1) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 9))
+			lower, upper := t.TempDir(), t.TempDir()
+			name := []string{"d", "\xff", "\u00e9", "n\nl"}[r.IntN(4)]
+			depth := 3900 + r.IntN(200)
+			deepTree(t, upper, name, depth)
+			deepTree(t, lower, name, r.IntN(depth))
+			for range r.IntN(8) {
+				at := strings.Repeat("/"+name, r.IntN(1000/len(name))) + "/" + randomName(r) + "-"
+				putFile(t, upper+at, randomContent(r), 0o644)
+				if at = filepath.Dir(lower+at) + "/" + filepath.Base(at); r.IntN(2) == 0 && exists(filepath.Dir(at)) {
+					putFile(t, at, randomContent(r), 0o644)
+				}
+			}
+			before := deepSnapshot(t, lower)
+			l := readLeft(t, upper, lower)
+			p := plan(t, lower, l, ApplyOptions{})
+			journal := t.TempDir()
+			must(t, p.Commit(journal, lower))
+			again := plan(t, lower, l, ApplyOptions{})
+			if again.Count(OutcomeDone) != len(l.list.Changes) || len(l.list.Changes) == 0 {
+				t.Errorf("%d of %d were applied", again.Count(OutcomeDone), len(l.list.Changes))
+			}
+			after, want := deepSnapshot(t, lower), deepSnapshot(t, upper)
+			for path, s := range want { // the upper layer has all of the jail's but what only the host has
+				if after[path] != s {
+					t.Fatalf("%q is %q, want %q", clipped(path), after[path], s)
+				}
+			}
+			undo(t, lower, journal)
+			if diff := cmp.Diff(before, deepSnapshot(t, lower)); diff != "" {
+				t.Errorf("the tree after undo (-want +got):\n%.2000s", diff)
+			}
+		})
 	}
-	undo(t, lower, journal)
-	if names, _ := os.ReadDir(lower); len(names) != 0 {
-		t.Errorf("undo left %v", names)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func clipped(path string) string { return path[max(0, len(path)-60):] }
+
+// deepSnapshot is treeSnapshot for trees with longer paths than a call takes.
+func deepSnapshot(t *testing.T, root string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	tree, err := openLowerTree(root, true)
+	must(t, err)
+	defer tree.close()
+	var walk func(path string)
+	walk = func(path string) {
+		names, _, err := tree.list(1 << 20)
+		must(t, err)
+		for _, name := range names {
+			e, _, err := tree.lstat(name)
+			must(t, err)
+			at := joinPath(path, name)
+			out[at] = fmt.Sprintf("%s %04o", e.typ, e.mode)
+			switch e.typ {
+			case TypeFile:
+				sum, err := hashFile(tree, name, e)
+				must(t, err)
+				out[at] += " " + sum
+			case TypeFolder:
+				must(t, tree.enter(name, e))
+				walk(at)
+				tree.leave()
+			}
+		}
 	}
+	walk("")
+	return out
 }

@@ -31,7 +31,7 @@ import (
 // TestPatchOfRandomLayers makes upper layers as overlayfs would, on any file system.
 func TestPatchOfRandomLayers(t *testing.T) {
 	needGit(t)
-	for seed := range uint64(100) {
+	for seed := range seeds(t, 100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			lower, after, upper := t.TempDir(), t.TempDir(), t.TempDir()

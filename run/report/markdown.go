@@ -42,14 +42,14 @@ func Markdown(w io.Writer, r *Report) error {
 	}
 	table("What stood out", "findings", len(r.Findings), []string{"severity", "what", "detail"}, func(i int) []string {
 		f := r.Findings[i]
-		return []string{f.Severity, code(f.Title), code(f.Detail)}
+		return []string{word(f.Severity), code(f.Title), code(f.Detail)}
 	})
 	table("What was refused", "denials", len(r.Denials), []string{"times", "what", "why", "and now"}, func(i int) []string {
 		d := r.Denials[i]
 		return []string{number(d.Count), code(d.Kind + " " + d.Target), code(d.Reason), code(d.Advice)}
 	})
 	table("What changed", "files", len(r.Files.List), []string{"", "path"}, func(i int) []string {
-		return []string{r.Files.List[i].Op, code(r.Files.List[i].Path)}
+		return []string{word(r.Files.List[i].Op), code(r.Files.List[i].Path)}
 	})
 	table("Whom it talked to", "hosts", len(r.Hosts), []string{"host", "what"}, func(i int) []string {
 		h := r.Hosts[i]
@@ -108,4 +108,12 @@ func code(s string) string {
 	// A table's cell ends at a pipe, escaped or not by backslashes of the text's own.
 	s = strings.ReplaceAll(strings.ReplaceAll(s, `\`, "⧵"), "|", `\|`)
 	return fence + " " + s + " " + fence
+}
+
+// word is one of our own words as it stands, and anything else as code.
+func word(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") == "" {
+		return s
+	}
+	return code(s)
 }

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func events(data []byte) iter.Seq2[audit.Event, error] {
 }
 
 // hostile is what an agent may name anything.
-const hostile = "x\"'><script>alert(1)</script><img src=x onerror=alert(1)>`|\\|\x1b]0;t\a\u202egpj\nagentjail: all is well\r\x00{{.}}](javascript:a)&lt;"
+const hostile = marker + "x\"'><script>alert(1)</script><img src=x onerror=alert(1)>`|\\|\x1b]0;t\a\u202egpj\nagentjail: all is well\r\x00{{.}}](javascript:a)&lt;"
 
 // records are those of a run in which everything happened, with name put in wherever
 // the agent chooses the words.
@@ -148,33 +149,57 @@ func checkPage(t *testing.T, page []byte) {
 	if !bytes.Contains(page, []byte("default-src 'none'")) || bytes.Contains(page, []byte("ZgotmplZ")) {
 		t.Error("the page has no policy, or a value in a place that its template did not expect")
 	}
-	z := html.NewTokenizer(bytes.NewReader(page))
+	// The tree, not the tokens: within a picture a <title> is parsed as markup.
+	doc, err := html.Parse(bytes.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
 	tags := map[string]bool{}
-	for {
-		kind := z.Next()
-		if kind == html.ErrorToken {
-			break
-		}
-		if kind != html.StartTagToken && kind != html.SelfClosingTagToken {
+	for n := range doc.Descendants() {
+		switch n.Type {
+		case html.TextNode:
+			if n.Parent.Data != "style" {
+				checkShown(t, n.Data)
+			}
 			continue
+		case html.CommentNode:
+			t.Errorf("the page has a comment: %q", n.Data)
+		case html.ElementNode:
+			tags[n.Data] = true
 		}
-		tok := z.Token()
-		tags[tok.Data] = true
-		switch tok.Data {
-		case "script", "img", "iframe", "object", "embed", "link", "base", "form", "a", "foreignobject", "use", "animate", "set", "image":
-			t.Errorf("the page has <%s>", tok.Data)
+		switch n.Data {
+		case "script", "img", "iframe", "object", "embed", "link", "base", "form", "a", "foreignObject", "use", "animate", "set", "image", "i", "template":
+			t.Errorf("the page has <%s>", n.Data)
 		}
-		for _, a := range tok.Attr {
+		for _, a := range n.Attr {
 			if strings.HasPrefix(a.Key, "on") || a.Key == "style" || a.Key == "href" || a.Key == "src" || a.Key == "srcset" || a.Key == "action" {
-				t.Errorf("<%s> has the attribute %s", tok.Data, a.Key)
+				t.Errorf("<%s> has the attribute %s", n.Data, a.Key)
 			}
 			if !knownAttributes[a.Key] {
-				t.Errorf("<%s> has the attribute %q, which the template does not write", tok.Data, a.Key)
+				t.Errorf("<%s> has the attribute %q, which the template does not write", n.Data, a.Key)
+			}
+			if a.Key != "d" { // a picture's path
+				checkShown(t, a.Val)
 			}
 		}
 	}
 	if !tags["svg"] || !tags["main"] {
 		t.Errorf("this is not the page: %v", tags)
+	}
+}
+
+// checkShown looks at what a reader sees of a part of the page: nothing that turns or hides
+// text, and no more of one value than anybody reads.
+func checkShown(t *testing.T, v string) {
+	t.Helper()
+	for _, c := range v {
+		if c != '\n' && c != '\u00a0' && !unicode.IsPrint(c) {
+			t.Errorf("the page shows %U", c)
+			return
+		}
+	}
+	if len(v) > 8*maxText { // a byte is four at most once it is escaped
+		t.Errorf("the page shows a value of %d bytes", len(v))
 	}
 }
 
@@ -193,10 +218,73 @@ func checkText(t *testing.T, text string) {
 	}
 }
 
+// marker is in every hostile name: outside of code spans a Markdown page has none of it.
+const marker = "zqxw"
+
+// checkMarkdown reads a page as CommonMark and GFM do: what is not in a code span is ours,
+// and a row of a table has as many cells as its head.
+func checkMarkdown(t *testing.T, md string) {
+	t.Helper()
+	pipes := 0
+	for line := range strings.Lines(md) {
+		outside := withoutCode(line)
+		if strings.Contains(outside, marker) || strings.ContainsRune(outside, '`') {
+			t.Errorf("a name stands outside of a code span: %q", outside)
+		}
+		for _, tag := range strings.Split(outside, "<")[1:] {
+			if !regexp.MustCompile(`^(/?details>|/?summary>)`).MatchString(tag) {
+				t.Errorf("a tag that is not ours: <%s", tag)
+			}
+		}
+		n := strings.Count(strings.ReplaceAll(line, `\|`, ""), "|")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			pipes = 0
+		case pipes == 0:
+			pipes = n
+		case n != pipes:
+			t.Errorf("a row has %d pipes, its head has %d: %q", n, pipes, line)
+		}
+	}
+}
+
+// withoutCode takes the code spans out of a line: from a run of backticks to the next of
+// the same length (CommonMark 0.31, 6.1).
+func withoutCode(line string) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(line, "`")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		n := 1 + len(rest) - len(strings.TrimLeft(rest, "`"))
+		rest = rest[n-1:]
+		end := -1
+		for at := 0; at < len(rest); {
+			i := strings.IndexByte(rest[at:], '`')
+			if i < 0 {
+				break
+			}
+			run := len(rest[at+i:]) - len(strings.TrimLeft(rest[at+i:], "`"))
+			if run == n {
+				end = at + i + run
+				break
+			}
+			at += i + run
+		}
+		if end < 0 {
+			b.WriteString(strings.Repeat("`", n))
+			end = 0
+		}
+		line = rest[end:]
+	}
+}
+
 // TestHostileNames: whatever an agent calls things, a page has no element and no
 // attribute of its making, and no text one that a terminal would act on.
 func TestHostileNames(t *testing.T) {
-	for _, name := range []string{hostile, strings.Repeat("A", 100_000), "\xff\xfe", "</style><script>", "--><svg/onload=alert(1)>", "</title></svg><script>x</script>"} {
+	for _, name := range []string{hostile, marker + "|a|b<b>", "`" + marker + "``" + marker + "```|<i>" + marker, strings.Repeat("A", 100_000), "\xff\xfe", "</style><script>", "--><svg/onload=alert(1)>", "</title></svg><script>x</script>"} {
 		checkAll(t, build(t, name), name)
 	}
 }
@@ -215,6 +303,7 @@ func checkAll(t *testing.T, r *Report, name string) {
 		t.Fatal(err)
 	}
 	checkText(t, md.String())
+	checkMarkdown(t, md.String())
 	if err := HTML(&page, r, time.UTC); err != nil {
 		t.Fatal(err)
 	}
