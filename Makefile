@@ -38,7 +38,7 @@ attack: build
 	@.ci/check-binary agentjail-attack
 
 deps:
-	@.ci/deps build demo test
+	@.ci/deps build demo test $(if $(CI),browser)
 
 demo: build
 	@.ci/deps build demo

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,18 +42,14 @@ func diffCommand(h Host) *cli.Command {
 				return err
 			}
 			if c.Bool("json") {
-				return writeDiffJSON(h.Stdout, list)
+				return writeDiffJSON(h.Stdout, r.list, list)
 			}
 			d := diffText{color: h.style(h.Stdout).Color, width: 100}
 			text := d.all(list, c.Bool("stat"))
 			if !r.list.Complete {
 				text += d.unread(r.list)
 			}
-			if c.Bool("no-pager") || !term.IsTerminal(int(h.Stdout.Fd())) {
-				_, err = io.WriteString(h.Stdout, text)
-				return err
-			}
-			return page(h, text)
+			return showText(h, text, c.Bool("no-pager"))
 		},
 	}
 }
@@ -260,12 +257,27 @@ func (d diffJSON) MarshalJSON() ([]byte, error) {
 	return slices.Concat(c[:len(c)-1], []byte(","), more[1:]), nil
 }
 
-func writeDiffJSON(w io.Writer, list []changes.FileDiff) error {
+// writeDiffJSON writes the form of changes.json, of what is shown.
+func writeDiffJSON(w io.Writer, all *changes.List, list []changes.FileDiff) error {
+	shown := changes.List{Complete: all.Complete, Unread: all.Unread}
 	out := make([]diffJSON, len(list))
 	for i, f := range list {
 		out[i] = diffJSON{f.Change, f.From, f.Percent, f.Binary, f.Added, f.Removed}
+		shown.Changes = append(shown.Changes, *f.Change)
+		if f.From != nil {
+			shown.Changes = append(shown.Changes, *f.From)
+		}
 	}
-	return writeJSON(w, out)
+	return changes.WriteJSONWith(w, &shown, out)
+}
+
+// showText writes a text, by the pager on a terminal.
+func showText(h Host, text string, noPager bool) error {
+	if noPager || !term.IsTerminal(int(h.Stdout.Fd())) {
+		_, err := io.WriteString(h.Stdout, text)
+		return err
+	}
+	return page(h, text)
 }
 
 // page shows a text as git does: through $PAGER, or less, and without one where that
@@ -285,6 +297,10 @@ func page(h Host, text string) error {
 	if _, set := h.lookup("LESS"); !set {
 		cmd.Env = append(slices.Clone(h.Environ), "LESS=FRX") // git-config(1), core.pager
 	}
+	// Ctrl-C is the pager's while it is there, as in git.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
 	err := cmd.Run()
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):

@@ -20,6 +20,7 @@ func runsCommand(h Host) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Usage: "the newest `N` only; 0 is all of them"},
 			&cli.BoolFlag{Name: "json", Usage: "as JSON"},
+			&cli.BoolFlag{Name: "no-pager", Usage: "never start $PAGER"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := noArguments(c); err != nil {
@@ -49,7 +50,11 @@ func runsCommand(h Host) *cli.Command {
 			if c.Bool("json") {
 				return writeJSON(h.Stdout, rows)
 			}
-			return writeRuns(h.Stdout, rows, time.Local)
+			var b strings.Builder
+			if err := writeRuns(&b, rows, time.Local); err != nil {
+				return err
+			}
+			return showText(h, b.String(), c.Bool("no-pager"))
 		},
 	}
 }

@@ -13,7 +13,11 @@ import (
 
 // WriteJSON writes changes.json, one change a line, so that line tools can read it
 // too and so that a long list is never in memory a second time.
-func (c *List) WriteJSON(w io.Writer) error {
+func (c *List) WriteJSON(w io.Writer) error { return WriteJSONWith(w, c, c.Changes) }
+
+// WriteJSONWith writes the same document with other entries: the list's changes, and more
+// members beside each one's own.
+func WriteJSONWith[T any](w io.Writer, c *List, entries []T) error {
 	counts, err := json.Marshal(c.Counts())
 	if err != nil {
 		return fmt.Errorf("changes: %w", err)
@@ -28,7 +32,7 @@ func (c *List) WriteJSON(w io.Writer) error {
 	if _, err := io.WriteString(w, "],\n\"changes\":["); err != nil {
 		return fmt.Errorf("write changes: %w", err)
 	}
-	if err := writeJSONLines(w, c.Changes); err != nil {
+	if err := writeJSONLines(w, entries); err != nil {
 		return fmt.Errorf("write changes: %w", err)
 	}
 	if _, err := io.WriteString(w, "]}\n"); err != nil {
