@@ -39,7 +39,7 @@ func TestSoakAnomalyRepeats(t *testing.T) {
 	n := soakCount(300, 90_000)
 	c := newCaller(t, "")
 	told := filepath.Join(c.dir, "told")
-	c.setProfile(fmt.Sprintf("on \"anomaly\" {\n action = \"kill\"\n repeats = %d\n command = [%q, %q]\n}", n, needTool(t, "tee"), told))
+	c.setProfile(fmt.Sprintf("on \"anomaly\" {\n action = \"kill\"\n repeats = %d\n command = [%q, %q]\n}\naudit { size = \"1GiB\" }\n", n, needTool(t, "tee"), told))
 	o := c.run("bash", "-c", "while :; do bash -c :; done")
 	wantAnomaly(t, o, "again and again", "/bash", fmt.Sprintf("%d times", n))
 	if text, err := os.ReadFile(told); err != nil || !strings.Contains(string(text), fmt.Sprintf(`"figures":{"count":%d,"limit":%d}`, n, n)) {
@@ -48,9 +48,10 @@ func TestSoakAnomalyRepeats(t *testing.T) {
 	logAnomalies(t, o)
 }
 
-// modelsMain asks a model for something again and again: its argument is the URL.
+// modelsMain asks a model for something again and again: its argument is the URL. It is
+// neither regular nor often enough to be another anomaly.
 func modelsMain(args []string) int {
-	for {
+	for pause := 10 * time.Millisecond; ; pause = 80*time.Millisecond - pause {
 		res, err := http.Post(args[0], "application/json", strings.NewReader(`{"model":"claude-sonnet-4-5"}`))
 		if err == nil {
 			_, err = io.Copy(io.Discard, res.Body)
@@ -60,7 +61,7 @@ func modelsMain(args []string) int {
 			fmt.Println(err)
 			return 1
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
@@ -82,7 +83,7 @@ func TestSoakAnomalyTokens(t *testing.T) {
 		first.CompareAndSwap(0, time.Now().UnixNano())
 		n := min(time.Since(time.Unix(0, first.Load()))/calm, 4)
 		jumps.Store(int64(n))
-		tokens := 100
+		tokens := 30 // what can be used with them in a second is below the floor of this anomaly
 		for range n {
 			tokens *= jump
 		}
