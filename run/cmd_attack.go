@@ -25,7 +25,7 @@ func attackCommand(h Host) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "profile", Aliases: []string{"p"}, Usage: "`NAME` or FILE of the profile under attack", Value: "base"},
 			&cli.StringSliceFlag{Name: "var", Usage: "`NAME=VALUE` of a variable of the profile"},
-			&cli.StringSliceFlag{Name: "group", Aliases: []string{"g"}, Usage: "only the attacks of group `A` to I"},
+			&cli.StringSliceFlag{Name: "group", Aliases: []string{"g"}, Usage: "only the attacks of group `A` to J"},
 			&cli.StringSliceFlag{Name: "attack", Usage: "only the attack `NAME`"},
 			&cli.BoolFlag{Name: "list", Usage: "list the attacks and try none"},
 			&cli.BoolFlag{Name: "json", Usage: "as JSON"},

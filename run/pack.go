@@ -15,6 +15,7 @@ import (
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 	"github.com/agentjail/agentjail/run/changes"
 	"github.com/agentjail/agentjail/run/evidence"
 )
@@ -54,7 +55,11 @@ func (s *session) pack(o packOptions) (path string, err error) {
 		return "", err
 	}
 	defer f.Close()
-	w, err := evidence.NewWriter(f, evidence.Options{Run: s.id, Now: time.Now(), Size: packSize, Mask: s.masking.Mask})
+	mask := s.masking.Mask
+	if mutate.Off(mutate.Masking) {
+		mask = func([]byte) int { return 0 }
+	}
+	w, err := evidence.NewWriter(f, evidence.Options{Run: s.id, Now: time.Now(), Size: packSize, Mask: mask})
 	if err == nil {
 		err = errors.Join(s.fillArchive(w, o), w.Close())
 	}

@@ -145,7 +145,10 @@ func (w *Writer) Stream(name string, size int64, r io.Reader) error {
 		clear(w.buf[kept+n : kept+want])
 		done += int64(want)
 		have := kept + want
-		f.Masked += w.o.Mask(w.buf[:have])
+		// A hole has nothing to mask, and agents make large ones.
+		if !blank(w.buf[:have]) {
+			f.Masked += w.o.Mask(w.buf[:have])
+		}
 		ready := have
 		if done < size {
 			ready = max(have-overlap, 0)
@@ -161,6 +164,11 @@ func (w *Writer) Stream(name string, size int64, r io.Reader) error {
 	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	w.m.Files = append(w.m.Files, f)
 	return nil
+}
+
+// blank says whether there is nothing but zeros: each byte is as the one before it.
+func blank(p []byte) bool {
+	return len(p) == 0 || p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1])
 }
 
 // Close writes the manifest and ends the archive; what it was written to stays open.

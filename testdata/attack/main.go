@@ -43,6 +43,10 @@ func dispatch(args []string) int {
 		return attacks.Reach(args[1:])
 	case attacks.ArgSelf:
 		return attacks.Self(args[1:])
+	case attacks.ArgDoors:
+		return attacks.TryDoors(os.Stdin, os.Stdout)
+	case attacks.ArgHostile:
+		return attacks.BeHostile(os.Stdin, os.Stdout)
 	case suite.ArgStage:
 		return suite.StageMain(os.Stdin, os.Stdout, os.Stderr)
 	case suite.ArgLedger:

@@ -105,6 +105,11 @@ const (
 	Rules       = "rules of the profile"
 	Ceiling     = "ceiling"
 	Seeds       = "seeds of the home folder"
+	ControlPeer = "control socket: who is at the other end"
+	Approval    = "approvals"
+	Archive     = "archive of a frozen run"
+	Metrics     = "metrics' port"
+	Collector   = "way to the collector"
 )
 
 // by is a layer with its answers.
@@ -125,7 +130,7 @@ func (a Attack) Group() string { return GroupOf(a.Line) }
 
 // GroupOf is the group of a line of the list of escapes.
 func GroupOf(line int) string {
-	for i, last := range []int{15, 24, 38, 45, 59, 63, 72, 75, 78} {
+	for i, last := range []int{15, 24, 38, 45, 59, 63, 72, 75, 78, 81} {
 		if line <= last {
 			return string(rune('A' + i))
 		}

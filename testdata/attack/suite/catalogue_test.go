@@ -117,7 +117,7 @@ func TestParse(t *testing.T) {
 		{"--agentjail /x", ""},
 		{"--list", ""},
 		{"--agentjail /x --group a --group F --attack threads", ""},
-		{"--agentjail /x --group J", `there is no group "J"`},
+		{"--agentjail /x --group K", `there is no group "K"`},
 		{"--agentjail /x --group AB", `there is no group "AB"`},
 		{"--agentjail /x --attack nonsense", `there is no attack "nonsense"`},
 		{"--agentjail /x more", `"more" is more than`},

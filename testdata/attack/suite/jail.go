@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,60 +83,11 @@ func (s *scene) started(c *canaries, how []string, argv ...string) (*ended, erro
 
 // agentjail runs a command in a jail of the scene's profile.
 func (s *scene) agentjail(c *canaries, flags []string, stdin string, argv ...string) (*ended, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), hangGuard)
-	defer cancel()
-	artifacts, err := os.MkdirTemp(filepath.Join(c.dir, "artifacts"), "run")
+	l, err := s.begin(c, flags, strings.NewReader(stdin), nil, argv...)
 	if err != nil {
 		return nil, err
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	args := []string{"run", "--profile", c.target.Profile, "--workspace", c.target.Workspace, "--artifacts", artifacts, "--tty", "never", "--quiet", "--status-fd", "3"}
-	for _, v := range s.opt.Vars {
-		args = append(args, "--var", v)
-	}
-	cmd := exec.CommandContext(ctx, s.opt.Agentjail, append(append(append(args, flags...), "--"), argv...)...)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = c.target.Workspace, s.environment(c), 10*time.Second
-	cmd.Stdin = strings.NewReader(stdin)
-	// A descriptor that the caller forgot to close: the root folder of the host.
-	root, err := os.Open("/")
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	cmd.ExtraFiles = []*os.File{w, root}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	w.Close()
-	var ee *exec.ExitError
-	if err != nil && !errors.As(err, &ee) {
-		return nil, fmt.Errorf("run %s: %w", s.opt.Agentjail, err)
-	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("a jail did not end within %v", hangGuard)
-	}
-	e := &ended{stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode(), artifacts: artifacts}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
-	var status struct {
-		RunID string `json:"run_id"`
-		Audit string `json:"audit"`
-	}
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, &status); err != nil {
-			return nil, fmt.Errorf("what agentjail said of its end: %w", err)
-		}
-	}
-	if e.id = status.RunID; status.Audit != "" {
-		return e, e.readTrail(status.Audit)
-	}
-	return e, nil
+	return l.end()
 }
 
 func (e *ended) readTrail(path string) error {

@@ -108,6 +108,10 @@ func Lines() []Line {
 		{76, "what a rule denies, by another way to write it or another name for it", "CVE-2026-25724", t("TestCanonicalHost", "TestConnect", "FuzzConnect"), ""},
 		{77, "a profile that asks for more than the machine's ceiling lets", "", t("TestJailCeiling", "TestCeiling"), ""},
 		{78, "the host's files by the seeds of the home folder", "", t("TestJailSeeds", "TestSeedCopyRedacts"), ""},
+
+		{79, "the run's own control socket: orders, and answers to its own questions", "CVE-2024-21626", t("TestJailControlSocket", "TestOtherNamespace", "TestPeerUsers", "TestFlood", "TestJailApproverKilled", "TestJailApproveWebhook"), ""},
+		{80, "an archive of a frozen run that does more than lie there", "CVE-2001-1267, CVE-2018-20685", t("TestJailPack", "TestArchiveJudge"), ""},
+		{81, "the metrics' port, what is counted there, the way to a collector", "", t("TestJailMetrics", "TestJailCollector"), ""},
 	}
 }
 

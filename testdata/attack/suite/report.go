@@ -34,7 +34,7 @@ func (r *Report) finish(o Options) {
 func groupNames() map[string]string {
 	return map[string]string{"A": "set-up, files, wipe", "B": "proc, sys, dev, mounts", "C": "system calls", "D": "Landlock and IPC", "E": "network",
 		"F": "credentials", "G": "resources, audit, life", "H": "after the run",
-		"I": "the profile language"}
+		"I": "the profile language", "J": "agentjail's own doors"}
 }
 
 // write is the report for people: a line an attack, a line a group.

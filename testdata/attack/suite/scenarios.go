@@ -31,13 +31,14 @@ func scenarios() []scenario {
 	one := func(id string, line int, layer, what, class string, play func(*scene, *canaries) (string, error)) scenario {
 		return scenario{attacks.Attack{ID: id, Line: line, What: what, Class: class, Stopped: []attacks.Stop{{Layer: layer, Answers: []string{"ok"}}}}, play}
 	}
-	return slices.Concat(limitScenarios(), programScenarios(), ceilingScenarios(), seedScenarios(), afterScenarios(), []scenario{
-		one("mount-swap", 6, attacks.FileView, "swap a granted folder for a symlink to the keys while jails start", "CVE-2021-30465, CVE-2024-45310", swapScenario),
-		one("null-replaced", 4, attacks.FileView, "start a jail where /dev/null, which masks are made of, is another file", "CVE-2025-31133, CVE-2025-52565", nullScenario),
-		one("argv", 7, attacks.CommandLine, "run a command that is called like a flag, with a line feed in an argument", "CVE-2024-32462", argvScenario),
-		one("second-run", 8, attacks.Overlay, "plant a symlink in the workspace and follow it in a second run", "CVE-2024-42472, CVE-2026-34078", secondRunScenario),
-		one("learn", 12, attacks.CommandLine, "choose what learn sees so that it grants a key, or writes a line of the program's own", "CVE-2026-25724", learnScenario),
-	})
+	return slices.Concat(limitScenarios(), programScenarios(), ceilingScenarios(), seedScenarios(), afterScenarios(), controlScenarios(), archiveScenarios(),
+		metricsScenarios(), []scenario{
+			one("mount-swap", 6, attacks.FileView, "swap a granted folder for a symlink to the keys while jails start", "CVE-2021-30465, CVE-2024-45310", swapScenario),
+			one("null-replaced", 4, attacks.FileView, "start a jail where /dev/null, which masks are made of, is another file", "CVE-2025-31133, CVE-2025-52565", nullScenario),
+			one("argv", 7, attacks.CommandLine, "run a command that is called like a flag, with a line feed in an argument", "CVE-2024-32462", argvScenario),
+			one("second-run", 8, attacks.Overlay, "plant a symlink in the workspace and follow it in a second run", "CVE-2024-42472, CVE-2026-34078", secondRunScenario),
+			one("learn", 12, attacks.CommandLine, "choose what learn sees so that it grants a key, or writes a line of the program's own", "CVE-2026-25724", learnScenario),
+		})
 }
 
 // runScenarios plays them, each with canaries of its own.

@@ -99,8 +99,8 @@ func parse(args []string) (Options, error) {
 	}
 	for i, g := range o.Groups {
 		o.Groups[i] = strings.ToUpper(g)
-		if len(g) != 1 || o.Groups[i] < "A" || o.Groups[i] > "I" {
-			return o, fmt.Errorf("there is no group %q\nhint: the groups are A to I, see agentjail attack --list", g)
+		if len(g) != 1 || o.Groups[i] < "A" || o.Groups[i] > "J" {
+			return o, fmt.Errorf("there is no group %q\nhint: the groups are A to J, see agentjail attack --list", g)
 		}
 	}
 	known := ids(attacks.All())
