@@ -39,6 +39,9 @@ func learnCommand(h Host) *cli.Command {
 		Action: func(c *cli.Context) error {
 			o := learnOptions{out: c.String("output"), rounds: c.Int("rounds"), json: c.Bool("json"), run: Options{Profile: c.String("profile"), Workspace: c.String("workspace"),
 				TTY: c.String("tty"), StatusFD: -1, Argv: c.Args().Slice(), learn: true}}
+			if len(o.run.Argv) == 0 {
+				return errors.New("there is no command to learn from\nhint: agentjail learn -o learned.hcl -- COMMAND [ARG...]")
+			}
 			var err error
 			if o.run.Vars, err = parseVars(c.StringSlice("var")); err != nil {
 				return err
