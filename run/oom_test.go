@@ -44,3 +44,31 @@ func TestVictims(t *testing.T) {
 		})
 	}
 }
+
+// noTrail keeps nothing.
+type noTrail struct{}
+
+func (noTrail) Emit(audit.Record) {}
+
+// TestLostEnd: an end that nobody could tell the status of is found by its number, the
+// last one of that number, and is none of the killed.
+func TestLostEnd(t *testing.T) {
+	c := counter{next: noTrail{}}
+	ended := func(pid int, name string, code int) {
+		c.Emit(audit.Exit{Process: audit.Process{PID: pid, Name: name}, ExitCode: code})
+	}
+	ended(1, "forgotten", -1)
+	for range maxDead {
+		ended(2, "one", -1)
+	}
+	ended(2, "two", -1)
+	ended(3, "known", 1)
+	for pid, want := range map[int]string{1: "", 2: "two", 3: ""} {
+		if p, ok := c.lostEnd(pid); p.Name != want || ok != (want != "") {
+			t.Errorf("%d: %+v %v, want %q", pid, p, ok, want)
+		}
+	}
+	if list := c.killed(); len(list) > 0 {
+		t.Errorf("killed: %+v", list)
+	}
+}

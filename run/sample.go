@@ -172,11 +172,19 @@ const lastNames = 200 * time.Millisecond
 // doing, for want of memory: of the agent, or of PID 1, whose end is the jail's.
 func (sm *sampler) last(e jail.End) bool {
 	sm.stop()
-	killed := sm.s.sink.killed()
+	byKill := e.Err == nil && e.Status.Signaled() && e.Status.Signal() == unix.SIGKILL
+	dead := func() []audit.Process {
+		list := sm.s.sink.killed()
+		if p, ok := sm.s.sink.lostEnd(e.PID); ok && byKill && len(list) == 0 {
+			list = append(list, p) // how it ended is known by now
+		}
+		return list
+	}
+	killed := dead()
 	fresh := sm.tellMemory(killed, len(killed) > 0)
 	if fresh > 0 && len(killed) == 0 {
 		for end := time.Now().Add(lastNames); len(killed) == 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-			killed = sm.s.sink.killed()
+			killed = dead()
 		}
 		sm.tellMemory(killed, true)
 	}
@@ -192,8 +200,5 @@ func (sm *sampler) last(e jail.End) bool {
 	if e.Err != nil {
 		return true // the jail died
 	}
-	if !e.Status.Signaled() || e.Status.Signal() != unix.SIGKILL {
-		return false
-	}
-	return fresh > 0 || sm.victims.has(e.PID)
+	return byKill && (fresh > 0 || sm.victims.has(e.PID))
 }

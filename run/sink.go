@@ -1,6 +1,7 @@
 package run
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,9 +29,10 @@ type counter struct {
 	mu     sync.Mutex
 	counts map[string]int64
 	dead   []audit.Process // that were killed since somebody asked
+	lost   []audit.Process // that ended, and nobody could say how
 }
 
-// maxDead bounds the killed processes that are remembered.
+// maxDead bounds the processes of a kind that are remembered.
 const maxDead = 16
 
 // killed are the processes that ended by SIGKILL since it was last asked, at most maxDead.
@@ -42,11 +44,34 @@ func (c *counter) killed() []audit.Process {
 	return list
 }
 
+// lostEnd is the process of a number of which the trail could not say how it ended, as
+// before Linux 6.15 where its parent was faster (jail/exits.go).
+func (c *counter) lostEnd(pid int) (audit.Process, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range slices.Backward(c.lost) {
+		if p.PID == pid {
+			return p, true
+		}
+	}
+	return audit.Process{}, false
+}
+
+// remember keeps the last maxDead.
+func remember(list []audit.Process, p audit.Process) []audit.Process {
+	return append(list[max(len(list)-maxDead+1, 0):], p)
+}
+
 // Emit implements audit.Sink.
 func (c *counter) Emit(r audit.Record) {
-	if x, ok := r.(audit.Exit); ok && x.Signal == "SIGKILL" {
+	if x, ok := r.(audit.Exit); ok {
 		c.mu.Lock()
-		c.dead = append(c.dead[max(len(c.dead)-maxDead+1, 0):], x.Process)
+		switch {
+		case x.Signal == "SIGKILL":
+			c.dead = remember(c.dead, x.Process)
+		case x.ExitCode == -1:
+			c.lost = remember(c.lost, x.Process)
+		}
 		c.mu.Unlock()
 	}
 	if name := countName(r); name != "" {
