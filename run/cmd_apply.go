@@ -94,7 +94,14 @@ func told(h Host, c *cli.Context, p *changes.Plan, err error, did string) error 
 			return jerr
 		}
 	} else {
-		writeSteps(h.Stdout, p)
+		word := "apply"
+		switch {
+		case err != nil: // a conflict: nothing was done
+			word = "wait"
+		case did == "taken back":
+			word = "undo"
+		}
+		writeSteps(h.Stdout, p, word)
 	}
 	if err != nil {
 		return &ExitError{Code: 1, Err: fmt.Errorf("%w\nhint: look at them with agentjail diff; --conflict=keep-both writes the jail's files beside the host's, --conflict=skip leaves them out", err)}
@@ -116,15 +123,20 @@ func told(h Host, c *cli.Context, p *changes.Plan, err error, did string) error 
 	return &ExitError{Code: 1}
 }
 
-// writeSteps lists what becomes of what is not there yet.
-func writeSteps(w io.Writer, p *changes.Plan) {
+// writeSteps lists what becomes of what is not there yet; word is for what the gate and
+// the host let through.
+func writeSteps(w io.Writer, p *changes.Plan, word string) {
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		switch s.Outcome {
 		case changes.OutcomeDone, changes.OutcomeSkipped:
 			continue
 		}
-		line := fmt.Sprintf("%-8s  %s", s.Outcome, shown(s.Change.Path))
+		outcome := string(s.Outcome)
+		if s.Outcome == changes.OutcomeApply {
+			outcome = word
+		}
+		line := fmt.Sprintf("%-8s  %s", outcome, shown(s.Change.Path))
 		if s.Beside != "" {
 			line += " → " + shown(s.Beside)
 		}
