@@ -314,3 +314,20 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestClientsAreBounded: however many connect, only so many are held, and those that have
+// waited longest go.
+func TestClientsAreBounded(t *testing.T) {
+	dir := serve(t, &refusals{})
+	const more = 8
+	var all []*net.UnixConn
+	for range maxClients + more {
+		all = append(all, raw(t, dir))
+	}
+	for i, c := range all[:more] {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("client %d of %d is still held: %v", i, len(all), err)
+		}
+	}
+	echo(t, dir)
+}
