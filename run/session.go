@@ -71,7 +71,8 @@ type session struct {
 	wiped   audit.Wipe
 	cgroups []string
 
-	garbage func() // the garbage collector works from the first call on
+	signals *signals // nil before the jail
+	garbage func()   // the garbage collector works from the first call on
 
 	begun   time.Time
 	trace   *trace // nil without --trace
@@ -126,6 +127,11 @@ func (s *session) run() (err error) {
 		}
 		if serr := s.settle(); serr != nil {
 			err = errors.Join(err, fmt.Errorf("state folder: %w", serr))
+		}
+		// Not before: a signal that came while the agent's files are collected and wiped
+		// would end us with the rest still there.
+		if s.signals != nil {
+			s.signals.stop()
 		}
 	}()
 	s.garbage = holdGarbage()
@@ -220,8 +226,7 @@ func (s *session) live() (end ending, err error) {
 		opts.Stdio = pipes.inside
 		s.stack.push("close the pipes", func() error { pipes.close(); return nil })
 	}
-	ctl := newSignals()
-	defer ctl.stop()
+	s.signals = newSignals()
 
 	s.openChannels()
 	s.openApprovals()
@@ -265,7 +270,7 @@ func (s *session) live() (end ending, err error) {
 	s.jail.Release()
 	s.trace.done("agent released")
 	s.garbage()
-	return s.attend(ctl, meter, pipes)
+	return s.attend(s.signals, meter, pipes)
 }
 
 // diskUpper makes the folder of an upper layer on disk, owned by the jail's root.
