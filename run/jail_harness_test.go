@@ -84,6 +84,11 @@ func newCaller(t testing.TB, profile string) *caller {
 	c.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.home, "LANG=C.UTF-8", "TERM=xterm", "TMPDIR=" + os.TempDir(),
 		// Read by ordinary users only; root's runs are all under /run.
 		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "run")}
+	// Where the test's user has a systemd of their own it gives the run its cgroup. Its bus
+	// lies in the folder that is another one here.
+	if bus := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); bus != "" {
+		c.env = append(c.env, "DBUS_SESSION_BUS_ADDRESS="+bus)
+	}
 	c.setProfile(profile)
 	return c
 }
