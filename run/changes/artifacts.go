@@ -240,7 +240,11 @@ func (c *collector) copy(a *Artifact, stored string, in io.Reader, size int64) (
 		return targetReason(err)
 	}
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(in, size+1))
+	sparse := &sparseFile{file: out}
+	n, err := io.Copy(io.MultiWriter(sparse, sum), io.LimitReader(in, size+1))
+	if err == nil {
+		err = sparse.Close()
+	}
 	if err == nil && n != size {
 		err = errTreeChanged
 	}

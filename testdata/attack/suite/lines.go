@@ -101,7 +101,7 @@ func Lines() []Line {
 		{71, "credentials in the environment", "", t("TestJailUserAndEnvironment"), ""},
 		{72, "escape sequences for the caller's terminal", "", t("TestRenderHostile"), "a filter for terminal output; it reaches the caller's terminal as it is"},
 
-		{73, "what the host would later execute or trust", "CVE-2022-24765, CVE-2024-32002, CVE-2025-53773, CVE-2025-54135, CVE-2025-59536", t("TestHeldPaths", "TestContent", "TestJailDirectProtects", "TestJailDirectTakesOut"), ""},
+		{73, "what the host would later execute or trust", "CVE-2022-24765, CVE-2024-32002, CVE-2025-53773, CVE-2025-54135, CVE-2025-59536", t("TestHeldPaths", "TestContent", "TestJailDirectProtects", "TestJailDirectTakesOut", "TestJailDirectContent"), ""},
 		{74, "artifacts that are more than files", "CVE-2026-34078", t("TestCollectArtifactsNames", "TestCollectArtifactsDropsAttributes", "TestApplyRefusesAForgedList"), ""},
 		{75, "apply over a file that has changed since", "", t("TestApplyConflicts"), ""},
 
