@@ -335,7 +335,7 @@ func TestContainerConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := containerConfig(p)
-	if r := c.Cgroups.Resources; r.Memory != 1<<30 || r.MemorySwap != 1<<30 || *r.PidsLimit != 50 || r.CpuQuota != 150_000 || r.CpuPeriod != 100_000 {
+	if r := c.Cgroups.Resources; r.Memory != 1<<30 || r.MemorySwap != 1<<30 || *r.PidsLimit != 50+ownThreads || r.CpuQuota != 150_000 || r.CpuPeriod != 100_000 {
 		t.Errorf("resources %+v", r)
 	}
 	var kinds []string
