@@ -115,8 +115,11 @@ func (c *upgradedConn) Write(p []byte) (int, error) {
 	if err := c.a.use(c.a.up, len(p)); err != nil {
 		return 0, err
 	}
+	// Counted before: the host's answer may end the exchange, and so the count, before
+	// this goroutine runs again.
+	c.a.sent.Add(int64(len(out)))
 	n, err := c.ReadWriteCloser.Write(out)
-	c.a.sent.Add(int64(n))
+	c.a.sent.Add(int64(n - len(out)))
 	if err != nil {
 		return 0, err
 	}
