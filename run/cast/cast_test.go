@@ -103,6 +103,30 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// TestPlayLeavesTheOtherScreen: only where the recording stops there, since leaving it
+// moves the cursor.
+func TestPlayLeavesTheOtherScreen(t *testing.T) {
+	for shown, end := range map[string]string{
+		"plain":                           reset,
+		"\x1b[?1049hfull":                 leave + reset,
+		"\x1b[?25;1049hfull":              leave + reset,
+		"\x1b[?1049hfull\x1b[?1049lplain": reset,
+		"\x1b[?1049hfull\x1b[?1049l\x1b[?47hagain": leave + reset,
+	} {
+		var b, out bytes.Buffer
+		w := NewWriter(&b, Header{}, Options{})
+		w.Output([]byte(shown))
+		_ = w.Close(0)
+		r, err := NewReader(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Play(t.Context(), &out, r, PlayOptions{}); err != nil || out.String() != shown+end {
+			t.Errorf("%v: %q, want %q", err, out.String(), shown+end)
+		}
+	}
+}
+
 func TestReaderRefuses(t *testing.T) {
 	for _, s := range []string{"", "x", `{"version":2}`, "{\"version\":3}\nx", "{\"version\":3}\n[1,\"o\"]", "{\"version\":3}\n[-1,\"o\",\"x\"]", "{\"version\":3}\n[1e300,\"o\",\"x\"]", "{\"version\":3}\n[1,2,\"x\"]"} {
 		r, err := NewReader(strings.NewReader(s))

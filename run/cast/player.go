@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"time"
 )
 
@@ -84,9 +85,17 @@ type PlayOptions struct {
 	Sleep func(ctx context.Context, d time.Duration) error // nil: really
 }
 
-// reset ends colours, the other screen and a hidden cursor, which a recording may
-// stop in the middle of.
-const reset = "\x1b[?1049l\x1b[?25h\x1b[?7h\x1b[r\x1b[m\x0f\r\n"
+// reset ends colours, a scrolling region and a hidden cursor, which a recording may stop
+// in the middle of. Ending a region moves the cursor also where there was none, so that
+// its place is kept (DECSC and DECRC).
+const reset = "\x1b[?25h\x1b[?7h\x1b[m\x0f\x1b7\x1b[r\x1b8\r\n"
+
+// leave goes back from the other screen. It moves the cursor, too (xterm's ctlseqs,
+// 1049), so that it is only for a recording that stops there.
+const leave = "\x1b[?1049l"
+
+// screens finds each change to the other screen and back.
+var screens = regexp.MustCompile(`\x1b\[\?(?:[0-9]+;)*(?:1049|1047|47)(?:;[0-9]+)*([hl])`)
 
 // Play writes a recording's output, filtered, in its own time.
 func Play(ctx context.Context, w io.Writer, c *Reader, o PlayOptions) error {
@@ -94,7 +103,8 @@ func Play(ctx context.Context, w io.Writer, c *Reader, o PlayOptions) error {
 		o.Sleep = sleep
 	}
 	var f Filter
-	defer io.WriteString(w, reset)
+	end := reset
+	defer func() { io.WriteString(w, end) }()
 	for {
 		e, err := c.Next()
 		if errors.Is(err, io.EOF) {
@@ -115,7 +125,13 @@ func Play(ctx context.Context, w io.Writer, c *Reader, o PlayOptions) error {
 		if e.Code != codeOutput {
 			continue
 		}
-		if _, err := w.Write(f.Pass([]byte(e.Data))); err != nil {
+		shown := f.Pass([]byte(e.Data))
+		if found := screens.FindAllSubmatch(shown, -1); len(found) > 0 {
+			if end = reset; found[len(found)-1][1][0] == 'h' {
+				end = leave + reset
+			}
+		}
+		if _, err := w.Write(shown); err != nil {
 			return err
 		}
 	}
