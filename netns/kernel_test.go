@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -56,23 +55,6 @@ func tlsServer(t *testing.T) string {
 	}))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
-}
-
-// TestKernelAsUser runs the kernel tests once more as an ordinary user.
-func TestKernelAsUser(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("the tests run as an ordinary user already")
-	}
-	if os.Getenv("CI") != "" {
-		t.Skip("the tests run as an ordinary user in the other half")
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestKernel", "-test.v")
-	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH")}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestKernelTLS") {
-		t.Fatalf("as uid 65534: %v\n%s", err, out)
-	}
 }
 
 func TestKernelTLS(t *testing.T) {

@@ -64,7 +64,7 @@ artifacts {
 			}
 			git, err := exec.LookPath("git")
 			if err != nil {
-				t.Skip("needs git, to apply the patch with")
+				t.Skip("the host lacks git, to apply the patch with")
 			}
 			cmd := exec.Command(git, "apply", filepath.Join(into, "changes.patch"))
 			cmd.Dir = c.workspace

@@ -231,7 +231,7 @@ func skipWithoutCgroup(t *testing.T, limits string) {
 	}
 	o := newCaller(t, limits).run("true")
 	if o.code == 125 && strings.Contains(o.stderr, "cgroup") {
-		t.Skip("this host gives no cgroup: " + o.stderr)
+		t.Skip("the host lacks a cgroup for this user: " + o.stderr)
 	}
 }
 
@@ -330,7 +330,7 @@ func (b *background) unpacked(name string) string {
 	b.t.Helper()
 	for _, tool := range []string{"tar", "zstd"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			b.t.Skip("this host has no " + tool)
+			b.t.Skip("the host lacks " + tool)
 		}
 	}
 	dir := b.t.TempDir()

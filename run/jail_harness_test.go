@@ -334,7 +334,7 @@ func needTool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("the host lacks %s (make deps installs the usual ones)", name)
+		t.Skipf("the host lacks %s", name)
 	}
 	return path
 }

@@ -25,7 +25,7 @@ func systemTool(t *testing.T, name string) {
 			return
 		}
 	}
-	t.Skipf("the host lacks %s in /usr (make deps installs the usual ones)", name)
+	t.Skipf("the host lacks %s in /usr", name)
 }
 
 // wantUpstream makes sure that the tool's way out was the profile's rule.

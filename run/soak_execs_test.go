@@ -106,7 +106,7 @@ func execFloodMain(args []string) int {
 func TestSoakExecs(t *testing.T) {
 	program := tinyProgram()
 	if program == nil {
-		t.Skip("no tiny program is known for " + runtime.GOARCH)
+		t.Skip("the host lacks a processor that the tiny program is written for: it is " + runtime.GOARCH)
 	}
 	limit, asks := soakCount(1000, 20_000), soakCount(8000, 500_000)
 	starts := limit + limit/10

@@ -192,8 +192,9 @@ func TestStall(t *testing.T) {
 // A process of the run's own user in another pid namespace, as those of its jail are,
 // is refused, though it has the path.
 func TestOtherNamespace(t *testing.T) {
-	if os.Getenv("CONTROL_TEST_DIR") != "" {
-		t.Skip("this is the helper")
+	if dir := os.Getenv("CONTROL_TEST_DIR"); dir != "" { // the other process
+		echo(t, dir)
+		return
 	}
 	var r refusals
 	dir := serve(t, &r)
@@ -201,7 +202,7 @@ func TestOtherNamespace(t *testing.T) {
 		flags  uintptr
 		served bool
 	}{{0, true}, {syscall.CLONE_NEWPID, false}} {
-		cmd := exec.Command("/proc/self/exe", "-test.run=^TestHelperCall$", "-test.count=1")
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestOtherNamespace$", "-test.count=1")
 		cmd.Env = append(os.Environ(), "CONTROL_TEST_DIR="+dir)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: c.flags}
 		if c.flags != 0 && os.Geteuid() != 0 {
@@ -210,7 +211,7 @@ func TestOtherNamespace(t *testing.T) {
 		}
 		out, err := cmd.CombinedOutput()
 		if err != nil && strings.Contains(err.Error(), "operation not permitted") {
-			t.Skip("this host gives an ordinary user no namespaces: ", err)
+			t.Skip("the host lacks user namespaces for this user: ", err)
 		}
 		if served := err == nil; served != c.served {
 			t.Errorf("flags %x: %v\n%s", c.flags, err, out)
@@ -219,15 +220,6 @@ func TestOtherNamespace(t *testing.T) {
 	if !strings.Contains(r.text(), "another pid namespace") {
 		t.Errorf("it was refused because of %s", r.text())
 	}
-}
-
-// TestHelperCall is TestOtherNamespace's other process.
-func TestHelperCall(t *testing.T) {
-	dir := os.Getenv("CONTROL_TEST_DIR")
-	if dir == "" {
-		t.Skip("it is a part of TestOtherNamespace")
-	}
-	echo(t, dir)
 }
 
 // Of other users root is served, and nobody else.

@@ -66,7 +66,7 @@ func TestPack(t *testing.T) {
 	}
 	for _, tool := range []string{"tar", "zstd", "sha256sum"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("this host has no %s", tool)
+			t.Skipf("the host lacks %s", tool)
 		}
 	}
 	dir := t.TempDir()

@@ -13,7 +13,7 @@ import (
 // TestArchiveJudge: an archive that does any of what it must not is seen to.
 func TestArchiveJudge(t *testing.T) {
 	if _, err := exec.LookPath("tar"); err != nil {
-		t.Skip("this host has no tar")
+		t.Skip("the host lacks tar")
 	}
 	const secret = secretPrefix + "0123456789"
 	plain := func(name, content string) (tar.Header, string) {
