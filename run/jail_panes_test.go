@@ -103,6 +103,18 @@ func (p *pane) waitFor(text string) string {
 	return p.until(fmt.Sprintf("%q", text), func(s string) bool { return strings.Contains(s, text) })
 }
 
+// asked waits for a question and the prompt under it: what is typed before that is shown is
+// thrown away.
+func (p *pane) asked(text string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("%q and a prompt", text), func(s string) bool { return prompted(s, text) })
+}
+
+func prompted(screen, question string) bool {
+	i := strings.LastIndex(screen, question)
+	return i >= 0 && strings.Contains(screen[i:], "leave it (l)?")
+}
+
 // keys presses keys by tmux's names.
 func (p *pane) keys(keys ...string) {
 	p.t.Helper()
@@ -147,8 +159,8 @@ func TestJailApprovePanes(t *testing.T) {
 	ends := func(what string) string { return ": id " + what + "\n" }
 
 	// One yes is none.
-	ann.waitFor("2 people must say yes")
-	bob.waitFor("2 people must say yes")
+	ann.asked("2 people must say yes")
+	bob.asked("2 people must say yes")
 	ann.keys("y", "Enter")
 	ann.waitFor("noted, 1 more must say yes: start " + id + ends("-u"))
 	if s := agent.screen(); strings.Contains(s, "-u:") {
@@ -159,8 +171,8 @@ func TestJailApprovePanes(t *testing.T) {
 	agent.waitFor("-u: 0")
 
 	// One is killed with the question before him. The others go on.
-	ann.waitFor(ends("-g"))
-	bob.waitFor(ends("-g"))
+	ann.asked(ends("-g"))
+	bob.asked(ends("-g"))
 	if err := syscall.Kill(ann.pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -168,18 +180,18 @@ func TestJailApprovePanes(t *testing.T) {
 	bob.keys("y", "Enter")
 	bob.waitFor("noted, 1 more must say yes: start " + id + ends("-g"))
 	carol := open("carol")
-	carol.waitFor("answer    yes by bob")
+	carol.asked("answer    yes by bob")
 	carol.keys("y", "Enter")
 	agent.waitFor("-g: 0")
 
 	// One no is enough, and bob's prompt goes by itself.
-	bob.waitFor(ends("-n"))
-	carol.waitFor(ends("-n"))
+	bob.asked(ends("-n"))
+	carol.asked(ends("-n"))
 	carol.keys("n", "Enter")
 	agent.waitFor("-n: 126")
 	bob.waitFor("it is open no more")
-	bob.waitFor(ends("-G"))
-	carol.waitFor(ends("-G"))
+	bob.asked(ends("-G"))
+	carol.asked(ends("-G"))
 	for _, p := range []*pane{bob, carol} {
 		p.keys("y", "Enter")
 	}

@@ -126,6 +126,17 @@ func (k *console) waitFor(text string) {
 	k.t.Fatalf("the screen does not show %q but:\n%s", text, k.screen())
 }
 
+// asked waits for a question and the prompt under it.
+func (k *console) asked(question string) {
+	k.t.Helper()
+	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if prompted(k.screen(), question) {
+			return
+		}
+	}
+	k.t.Fatalf("the screen does not ask %q but:\n%s", question, k.screen())
+}
+
 func (k *console) typed(keys string) {
 	k.t.Helper()
 	if _, err := k.master.WriteString(keys); err != nil {

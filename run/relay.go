@@ -184,14 +184,21 @@ func (t *terminal) restore() error {
 	return os.NewSyscallError("ioctl(TCSETS)", err)
 }
 
-// resize tells the pty our terminal's size; the kernel sends SIGWINCH inside.
-func (t *terminal) resize() {
-	ws, err := unix.IoctlGetWinsize(int(t.host.Fd()), unix.TIOCGWINSZ)
+// copySize gives the jail's pty our terminal's size; nil where that has none. The kernel
+// sends SIGWINCH inside where the size is another one.
+func copySize(host, pty *os.File) *unix.Winsize {
+	ws, err := unix.IoctlGetWinsize(int(host.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
-		return
+		return nil
 	}
-	_ = unix.IoctlSetWinsize(int(t.pty.Fd()), unix.TIOCSWINSZ, ws)
-	if t.cast != nil {
+	_ = unix.IoctlSetWinsize(int(pty.Fd()), unix.TIOCSWINSZ, ws)
+	return ws
+}
+
+// resize tells the pty, and the recording, our terminal's size.
+func (t *terminal) resize() {
+	ws := copySize(t.host, t.pty)
+	if ws != nil && t.cast != nil {
 		t.cast.Resize(int(ws.Col), int(ws.Row))
 	}
 }

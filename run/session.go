@@ -267,6 +267,9 @@ func (s *session) live() (end ending, err error) {
 		return end, fmt.Errorf("the trail can't be written: %w", err)
 	}
 	s.startWatch()
+	if s.jail.PTY != nil {
+		copySize(s.host.Stdin, s.jail.PTY) // which a program may ask for first of all
+	}
 	s.jail.Release()
 	s.trace.done("agent released")
 	s.garbage()
