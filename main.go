@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/opencontainers/runc/libcontainer"
-	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins namespaces before Go starts
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/jail"
+	_ "github.com/agentjail/agentjail/jail/initstage" // libcontainer's first stage
 	"github.com/agentjail/agentjail/netns"
 	"github.com/agentjail/agentjail/run"
 )
@@ -21,18 +20,14 @@ var version = "dev"
 
 func main() { os.Exit(dispatch()) }
 
-// dispatch tells the four processes apart that this binary is: libcontainer's first
-// stage, a jail's PID 1, a network gateway, and the command line.
+// dispatch tells the processes apart that this binary is: a jail's PID 1, a network
+// gateway, and the command line. (Package initstage is the fourth.)
 func dispatch() int {
 	if err := roomForPoller(); err != nil {
 		return complain(err)
 	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case jail.InitArg:
-			if os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
-				libcontainer.Init() // does not return
-			}
 		case jail.ShimArg:
 			return complain(jail.Shim(jail.Hooks{Network: network}))
 		case netns.GatewayArg:

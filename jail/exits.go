@@ -41,7 +41,7 @@ type watch struct {
 	host    int // pid on the host
 	process audit.Process
 	exit    audit.Exit // as far as it is known
-	due     time.Time  // when it is told even if PID 1 says nothing
+	due     time.Time  // when it is told at the latest, even if PID 1 says nothing
 	told    bool
 }
 
@@ -49,7 +49,7 @@ const (
 	// maxWatched bounds the descriptors that a jail can make us hold; so does half of
 	// what we may have open at all (mostWatched).
 	maxWatched = 8192
-	// patience is how long PID 1's own word is waited for: it has the usage.
+	// patience is how long PID 1's own word is waited for at least: it has the usage.
 	patience = 20 * time.Millisecond
 )
 
@@ -85,29 +85,34 @@ func mostWatched() int {
 	return int(min(r.Cur/2, maxWatched))
 }
 
-// add watches a process, or notes what it now executes.
-func (e *exits) add(host int, p audit.Process) {
+// add watches a process, or notes what it now executes. It takes over the descriptor.
+func (e *exits) add(ids callerIDs, p audit.Process) {
 	p.Argv = nil
+	defer ids.close()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if w := e.byPID[p.PID]; w != nil && w.host == host && !w.told {
+	if w := e.byPID[p.PID]; w != nil && w.host == ids.host && !w.told {
 		w.process = p
 		return
 	}
 	if len(e.watched) >= e.most || e.closed {
 		return
 	}
-	fd, err := unix.PidfdOpen(host, 0)
-	if err != nil {
-		return // it has ended meanwhile
+	if ids.pidfd < 0 {
+		var err error
+		if ids.pidfd, err = unix.PidfdOpen(ids.host, 0); err != nil {
+			return // it has ended meanwhile
+		}
 	}
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
-	if err := unix.EpollCtl(int(e.epoll.Fd()), unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		unix.Close(fd)
+	// Once: that the process was waited for, too, wakes nobody. What the kernel tells from
+	// then on is looked at when the end is due.
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(ids.pidfd)}
+	if err := unix.EpollCtl(int(e.epoll.Fd()), unix.EPOLL_CTL_ADD, ids.pidfd, &ev); err != nil {
 		return
 	}
-	w := &watch{fd: int32(fd), host: host, process: p}
-	e.watched[w.fd], e.byPID[p.PID], e.byHost[host] = w, w, w
+	w := &watch{fd: int32(ids.pidfd), host: ids.host, process: p}
+	e.watched[w.fd], e.byPID[p.PID], e.byHost[w.host] = w, w, w
+	ids.pidfd = -1
 }
 
 // inside is the pid in the jail of a process that is watched, and 0 of any other: what
@@ -205,7 +210,7 @@ func (e *exits) timeout() int {
 // look reads what can be known of a process that has ended.
 func (w *watch) look() {
 	if w.due.IsZero() {
-		w.due = time.Now().Add(patience)
+		w.due = time.Now().Add(2 * patience)
 		w.exit = audit.Exit{Process: w.process, ExitCode: -1}
 		w.readStat()
 	}
@@ -251,12 +256,13 @@ func parseZombie(data []byte) (z zombie, ok bool) {
 	return zombie{unix.WaitStatus(number(exitCode)), time.Duration(number(utime)) * clockTick, time.Duration(number(stime)) * clockTick}, true
 }
 
-// due takes out what PID 1 has said nothing of in time; the caller holds the lock.
+// due takes out what PID 1 has said nothing of in time; the caller holds the lock. What
+// has waited long enough goes along with every wake-up, so that many ends need few.
 func (e *exits) due(now time.Time) []audit.Exit {
 	var list []audit.Exit
 	for _, w := range e.watched {
 		// Once the jail is dead PID 1 says nothing any more.
-		if w.due.IsZero() || now.Before(w.due) && !e.closed {
+		if w.due.IsZero() || now.Before(w.due.Add(-patience)) && !e.closed {
 			continue
 		}
 		w.look() // it may have been waited for since

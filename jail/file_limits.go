@@ -134,7 +134,9 @@ func deleteText(l profiles.FileLimit, wait time.Duration) string {
 // who is the process that asks, as far as it can be told.
 func (n *notifier) who(req *seccompNotif) (p audit.Process) {
 	proc := procDir(int(req.pid))
-	_, p.PID, p.Parent = n.pids(proc)
+	ids := n.pids.caller(int(req.pid), n.exits.inside)
+	ids.close()
+	p.PID, p.Parent = ids.pid, ids.parent
 	// The kernel cuts it at 15 bytes; it is the agent's to choose (proc_pid_comm(5)).
 	if name, err := readBounded(proc+"/comm", 64); err == nil {
 		p.Name = strings.TrimSuffix(string(name), "\n")

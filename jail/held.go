@@ -170,7 +170,7 @@ func (n *notifier) release(woken bool) {
 // released answers one of them. What it would execute is looked at once more: another
 // thread of its process may have rewritten the arguments meanwhile, and somebody the file.
 func (n *notifier) released(w heldExec, a heldAnswer) {
-	rec, host, s, known, valid := n.see(&w.req)
+	rec, ids, s, known, valid := n.see(&w.req)
 	if !valid {
 		return
 	}
@@ -184,5 +184,5 @@ func (n *notifier) released(w heldExec, a heldAnswer) {
 			r, _ = n.judge.rules.judge(s, true)
 		}
 	}
-	n.decide(&w.req, rec, host, r)
+	n.decide(&w.req, rec, ids, r)
 }

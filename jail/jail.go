@@ -53,6 +53,7 @@ type Jail struct {
 	ended     chan End
 	stopped   chan struct{}
 	gone      chan struct{} // PID 1 was reaped
+	settled   chan struct{} // PID 1 has all that it needs, or never will
 	unlock    chan struct{} // lets the forking thread go
 	released  atomic.Bool
 	killOnce  sync.Once
@@ -95,7 +96,7 @@ func Start(p *Plan, o Options) (_ *Jail, err error) {
 	// jail's user is another one.
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
-	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
+	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), settled: make(chan struct{}), unlock: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			j.Kill()
@@ -282,7 +283,7 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 		return err
 	}
 	judge := &judge{plan: j.plan, rules: newPrograms(j.plan.Programs.Rules), upper: j.Upper}
-	j.notify, err = newNotifier(listener, o.Sink, judge, func(text []byte) error { return j.Replace(LastDenial, text) }, o.Ask)
+	j.notify, err = newNotifier(listener, j.initPID, o.Sink, judge, func(text []byte) error { return j.Replace(LastDenial, text) }, o.Ask)
 	if err != nil || !j.plan.Observe {
 		return err
 	}
@@ -291,8 +292,10 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 }
 
 // Release lets the agent run: its exec, held by the first notification, is
-// answered from here on.
+// answered from here on. Where PID 1 has died meanwhile nobody is left to run, which
+// Ended tells.
 func (j *Jail) Release() {
+	<-j.settled
 	j.released.Store(true)
 	go j.notify.serve()
 }
@@ -300,6 +303,8 @@ func (j *Jail) Release() {
 // listen takes PID 1's messages until it is gone.
 func (j *Jail) listen() {
 	var failed error
+	settle := sync.OnceFunc(func() { close(j.settled) })
+	defer settle()
 	for {
 		m, files, err := receive(j.control)
 		if err == nil && m.Type == msgDialed {
@@ -312,12 +317,14 @@ func (j *Jail) listen() {
 				err = nil
 			}
 			select {
-			case j.ended <- End{Err: errors.Join(errJailDied, err)}:
+			case j.ended <- End{Err: errors.Join(failed, errJailDied, err)}:
 			default: // the agent's end was told already
 			}
 			return
 		}
 		switch m.Type {
+		case msgSettled:
+			settle()
 		case msgFailed:
 			failed = m.err(j.plan)
 		case msgStopped:

@@ -109,6 +109,11 @@ func TestLastField(t *testing.T) {
 
 func TestExistsInside(t *testing.T) {
 	dir := tree(t, "work/file", "work/abs -> /etc/passwd", "work/gone -> nowhere")
+	c, err := newCallerView("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
 	for _, tt := range []struct {
 		path string
 		want bool
@@ -119,8 +124,12 @@ func TestExistsInside(t *testing.T) {
 		// another one for each reader. So may whatever is below /proc.
 		{"gone", true}, {"gone/below", true}, {"/proc/missing", true}, {"//usr/../proc/missing/fd/3", true},
 	} {
-		if got := existsInside("/proc/self", dir+"/work", -100, tt.path); got != tt.want { // AT_FDCWD
-			t.Errorf("existsInside(%q) = %v, want %v", tt.path, got, tt.want)
+		file, got := c.exists(dir+"/work", -100, tt.path) // AT_FDCWD
+		if got != tt.want {
+			t.Errorf("exists(%q) = %v, want %v", tt.path, got, tt.want)
+		}
+		if file != nil {
+			file.Close()
 		}
 	}
 }

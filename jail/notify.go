@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -60,6 +58,7 @@ type notifier struct {
 	file   *os.File
 	sink   audit.Sink
 	exits  *exits
+	pids   pidTranslator
 	judge  *judge
 	files  *fileLimits
 	denied func([]byte) error // tells the agent why
@@ -71,7 +70,7 @@ type notifier struct {
 	done     chan struct{}
 }
 
-func newNotifier(f *os.File, sink audit.Sink, j *judge, denied func([]byte) error, ask ProgramAsker) (*notifier, error) {
+func newNotifier(f *os.File, init int, sink audit.Sink, j *judge, denied func([]byte) error, ask ProgramAsker) (*notifier, error) {
 	// EINVAL before Linux 6.6: only slower.
 	if err := setFlags(f); err != nil && !errors.Is(err, unix.EINVAL) {
 		return nil, &LayerError{Layer: "seccomp", Err: fmt.Errorf("ioctl(SECCOMP_IOCTL_NOTIF_SET_FLAGS): %w", err)}
@@ -85,7 +84,7 @@ func newNotifier(f *os.File, sink audit.Sink, j *judge, denied func([]byte) erro
 		e.close()
 		return nil, err
 	}
-	return &notifier{file: f, sink: sink, exits: e, judge: j, files: newFileLimits(j.plan.FileLimits), denied: denied, held: h, done: make(chan struct{})}, nil
+	return &notifier{file: f, sink: sink, exits: e, pids: newPidTranslator(init), judge: j, files: newFileLimits(j.plan.FileLimits), denied: denied, held: h, done: make(chan struct{})}, nil
 }
 
 // setFlags passes a number, not a pointer to one (seccomp_notify_set_flags).
@@ -162,7 +161,7 @@ func (n *notifier) serve() {
 			_ = insist(n.file, ioctlNotifSend, unsafe.Pointer(&resp)) // ENOENT: the caller was killed
 			continue
 		}
-		rec, host, s, known, valid := n.see(&req)
+		rec, ids, s, known, valid := n.see(&req)
 		if !valid {
 			continue // what was read may be another process's by now
 		}
@@ -177,32 +176,33 @@ func (n *notifier) serve() {
 		if ask {
 			why, held := n.hold(req, rec, s, r)
 			if held {
+				ids.close()
 				continue
 			}
 			r.reason = why
 		}
-		n.decide(&req, rec, host, r)
+		n.decide(&req, rec, ids, r)
 	}
 }
 
 // see finds out what a caller wants to execute. What is not valid is to be forgotten: the
 // caller is gone.
-func (n *notifier) see(req *seccompNotif) (rec audit.Exec, host int, s start, known, valid bool) {
-	rec, host, known = n.describe(req)
-	if known {
-		s = n.judge.look(req, &rec)
+func (n *notifier) see(req *seccompNotif) (rec audit.Exec, ids callerIDs, s start, known, valid bool) {
+	rec, ids, s, known = n.look(req)
+	if valid = n.valid(req.id); !valid || !known {
+		ids.close()
 	}
-	rec.Own, rec.Memory = s.own, s.memory
-	return rec, host, s, known, n.valid(req.id)
+	return rec, ids, s, known, valid
 }
 
 // decide lets the caller go on or refuses it, and records which.
-func (n *notifier) decide(req *seccompNotif, rec audit.Exec, host int, r refusal) {
+func (n *notifier) decide(req *seccompNotif, rec audit.Exec, ids callerIDs, r refusal) {
 	if r.reason != "" {
+		ids.close()
 		rec.Outcome, rec.Reason, rec.Rule, rec.Quota = audit.Blocked, r.reason, r.rule, r.quota
 		n.tell(rec) // before the caller goes on, so that it finds it there
 	} else {
-		n.exits.add(host, rec.Process)
+		n.exits.add(ids, rec.Process)
 	}
 	n.answer(req, r)
 	// The caller does not wait for the trail.
@@ -239,115 +239,6 @@ func (n *notifier) valid(id uint64) bool {
 	return insist(n.file, ioctlNotifIDValid, unsafe.Pointer(&id)) == nil
 }
 
-// describe reads who executes what. Everything is read from the stopped caller's
-// own memory and /proc, so it is hostile text: bounded, and never followed on the
-// host's side. known is false for a path that does not exist in the jail, since a
-// shell tries each folder of PATH.
-func (n *notifier) describe(req *seccompNotif) (rec audit.Exec, host int, known bool) {
-	tid := int(req.pid)
-	rec.Outcome = audit.Allowed
-	pathArg, argvArg, dirfd := req.data.args[0], req.data.args[1], unix.AT_FDCWD
-	emptyPath := false
-	if int(req.data.nr) == unix.SYS_EXECVEAT {
-		dirfd = int(int32(req.data.args[0]))
-		pathArg, argvArg = req.data.args[1], req.data.args[2]
-		emptyPath = req.data.args[4]&unix.AT_EMPTY_PATH != 0
-	}
-	proc := "/proc/" + strconv.Itoa(tid)
-	path := readString(tid, pathArg, maxPath)
-	rec.Process.Cwd, _ = os.Readlink(proc + "/cwd")
-	switch {
-	case path == "" && emptyPath:
-		// fexecve: a memfd or an open file, named as the kernel names it.
-		path, _ = os.Readlink(proc + "/fd/" + strconv.Itoa(dirfd))
-		known = true
-	case path == "":
-		return rec, 0, false
-	default:
-		known = existsInside(proc, rec.Process.Cwd, dirfd, path)
-		if !filepath.IsAbs(path) {
-			base := rec.Process.Cwd
-			if dirfd != unix.AT_FDCWD {
-				base, _ = os.Readlink(proc + "/fd/" + strconv.Itoa(dirfd))
-			}
-			path = filepath.Join(base, path)
-		}
-	}
-	rec.Process.Path, rec.Process.Name = path, filepath.Base(path)
-	rec.Process.Argv, rec.ArgsCut, rec.ArgBytes = readArgv(tid, argvArg)
-	host, rec.Process.PID, rec.Process.Parent = n.pids(proc)
-	return rec, host, known && host != 0
-}
-
-// existsInside looks a path up in the caller's own root and mount namespace.
-// RESOLVE_IN_ROOT keeps absolute links and ".." inside it (openat2(2)).
-func existsInside(proc, cwd string, dirfd int, path string) bool {
-	root, err := unix.Open(proc+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return true // when in doubt, record
-	}
-	defer unix.Close(root)
-	if !filepath.IsAbs(path) {
-		// From a deleted folder, ".." still leads out (proc(5) marks its name).
-		if dirfd != unix.AT_FDCWD || strings.HasSuffix(cwd, " (deleted)") {
-			return true
-		}
-		path = cwd + "/" + path // not cleaned: "link/.." is not "." to the kernel
-	}
-	// find says whether the kernel finds a path, and whether it is /proc's.
-	find := func(p string, flags uint64) (proc bool, err error) {
-		fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-		if err != nil {
-			return false, err
-		}
-		defer unix.Close(fd)
-		var st unix.Statfs_t
-		return unix.Fstatfs(fd, &st) == nil && st.Type == unix.PROC_SUPER_MAGIC, nil
-	}
-	missing := func(err error) bool { return err == unix.ENOENT || err == unix.ENOTDIR }
-	if _, err := find(path, 0); !missing(err) {
-		return true
-	}
-	// /proc/self is the reader's own, and the reader is not in the jail: what the caller
-	// finds below it, we don't. So what is missing counts as missing only where neither
-	// /proc nor a link that leads nowhere is on the way to it.
-	for end := 1; end <= len(path); end++ {
-		if end < len(path) && path[end] != '/' {
-			continue
-		}
-		proc, err := find(path[:end], 0)
-		if err != nil {
-			_, err = find(path[:end], unix.O_NOFOLLOW)
-			return !missing(err)
-		}
-		if proc {
-			return true
-		}
-	}
-	return true
-}
-
-// pids reads the caller's process id, as the host and as the jail number it, and
-// its parent's in the jail.
-func (n *notifier) pids(proc string) (host, pid, parent int) {
-	data, err := readProc(proc + "/status")
-	if err != nil {
-		return 0, 0, 0
-	}
-	host, pid = lastField(data, "\nTgid:"), lastField(data, "\nNStgid:")
-	// PPid is in our numbering; the parent's own status has it in the jail's.
-	ppid := lastField(data, "\nPPid:")
-	if ppid <= 0 {
-		return host, pid, 0
-	}
-	if parent = n.exits.inside(ppid); parent == 0 {
-		if data, err := readProc("/proc/" + strconv.Itoa(ppid) + "/status"); err == nil {
-			parent = lastField(data, "\nNStgid:")
-		}
-	}
-	return host, pid, parent
-}
-
 // lastField is the last number of a line of /proc/PID/status: of NStgid, the id in
 // the innermost pid namespace.
 func lastField(status []byte, key string) int {
@@ -375,5 +266,6 @@ func (n *notifier) close() {
 	n.exits.close()
 	n.judge.close()
 	n.held.close()
+	n.pids.close()
 	n.file.Close()
 }

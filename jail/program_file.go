@@ -30,9 +30,9 @@ type caller struct {
 	root int // O_PATH
 }
 
-func newCallerView(proc string, pid, tid int) (caller, error) {
+func newCallerView(proc string) (caller, error) {
 	root, err := unix.Open(proc+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	return caller{proc: proc, pid: pid, tid: tid, root: root}, err
+	return caller{proc: proc, root: root}, err
 }
 
 func (c caller) close() { unix.Close(c.root) }
@@ -173,8 +173,9 @@ type program struct {
 }
 
 // look says what a file is. upper is the overlay's upper layer on the workspace, -1
-// without one.
-func look(f *os.File, workspace string, upper int) (program, error) {
+// without one. Where nothing is done with it, the name of a file that nobody in the jail
+// can have written is left out.
+func look(f *os.File, workspace string, upper int, named bool) (program, error) {
 	p := program{file: f}
 	var fs unix.Statfs_t
 	if err := unix.Fstat(int(f.Fd()), &p.stat); err != nil {
@@ -183,14 +184,17 @@ func look(f *os.File, workspace string, upper int) (program, error) {
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
 		return p, errUnclear
 	}
+	// Whatever is mounted so that it can be written may be the agent's. Of the overlay
+	// it is what has come into the upper layer; a file without a name any more, too.
+	p.own = fs.Flags&unix.ST_RDONLY == 0
+	if !p.own && p.stat.Nlink > 0 && !named {
+		return p, nil
+	}
 	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
 	if err != nil {
 		return p, errUnclear
 	}
 	p.real = strings.TrimSuffix(real, " (deleted)")
-	// Whatever is mounted so that it can be written may be the agent's. Of the overlay
-	// it is what has come into the upper layer; a file without a name any more, too.
-	p.own = fs.Flags&unix.ST_RDONLY == 0
 	if p.own && upper >= 0 && p.real == real && within(real, workspace) && real != workspace {
 		fd, err := unix.Openat2(upper, strings.TrimPrefix(real, workspace+"/"), &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})

@@ -109,49 +109,42 @@ func (j *judge) upperFD() int {
 	return int(j.upper.Fd())
 }
 
-// look reads what the caller would start. Without rules only the mark for the trail is
-// wanted.
-func (j *judge) look(req *seccompNotif, rec *audit.Exec) start {
+// look reads what the caller would start, whose path leads to file where that is not nil.
+// Without rules only the mark for the trail is wanted.
+func (j *judge) look(c caller, dirfd int, path string, file *os.File, rec *audit.Exec) (s start) {
 	limited := j.rules.rules.Limited()
-	tid := int(req.pid)
-	proc := procDir(tid)
-	inside := 0
 	if limited {
-		inside = threadInside(proc)
+		c.tid = threadInside(c.proc)
 	}
-	c, err := newCallerView(proc, rec.Process.PID, inside)
-	if err != nil {
-		return start{unknown: true}
-	}
-	defer c.close()
 	if limited && !j.known {
 		// The first exec is the agent's stage's: nothing hostile runs yet.
 		j.known = true
 		j.identify(c)
 	}
-	dirfd, pathArg := unix.AT_FDCWD, req.data.args[0]
-	if int(req.data.nr) == unix.SYS_EXECVEAT {
-		dirfd, pathArg = int(int32(req.data.args[0])), req.data.args[1]
+	if _, own := c.ownProc(path); own {
+		file = nil // the supervisor's own
 	}
-	path := readString(tid, pathArg, maxPath)
-	var s start
-	j.follow(&s, c, dirfd, path, profiles.Exec{Path: rec.Process.Path, Argv: rec.Process.Argv}, limited, 0)
+	j.follow(&s, c, dirfd, path, file, profiles.Exec{Path: rec.Process.Path, Argv: rec.Process.Argv}, limited, 0)
 	return s
 }
 
-// follow adds a program and what it leads to.
-func (j *judge) follow(s *start, c caller, dirfd int, path string, e profiles.Exec, limited bool, depth int) {
+// follow adds a program and what it leads to. found is the program's file where somebody
+// has opened it already.
+func (j *judge) follow(s *start, c caller, dirfd int, path string, found *os.File, e profiles.Exec, limited bool, depth int) {
 	if depth > maxHops {
 		s.unknown = true
 		return
 	}
-	f, err := c.open(dirfd, path)
-	if err != nil {
-		s.unknown = true
-		return
+	f := found
+	if f == nil {
+		var err error
+		if f, err = c.open(dirfd, path); err != nil {
+			s.unknown = true
+			return
+		}
+		defer f.Close()
 	}
-	defer f.Close()
-	p, err := look(f, j.plan.Workspace.Path, j.upperFD())
+	p, err := look(f, j.plan.Workspace.Path, j.upperFD(), limited)
 	if err != nil {
 		s.unknown = true
 		return
@@ -168,7 +161,7 @@ func (j *judge) follow(s *start, c caller, dirfd int, path string, e profiles.Ex
 		s.unknown = true
 	case interp != "":
 		argv := slices.Concat([]string{interp}, arg, []string{e.Path}, e.Argv[min(1, len(e.Argv)):])
-		j.follow(s, c, unix.AT_FDCWD, interp, profiles.Exec{Path: interp, Argv: argv}, true, depth+1)
+		j.follow(s, c, unix.AT_FDCWD, interp, nil, profiles.Exec{Path: interp, Argv: argv}, true, depth+1)
 	case isLoader(p.real):
 		j.loaded(s, c, e.Argv, depth)
 	}
@@ -196,7 +189,7 @@ func (j *judge) loaded(s *start, c caller, argv []string, depth int) {
 		if serr != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			continue
 		}
-		j.follow(s, c, unix.AT_FDCWD, word, profiles.Exec{Path: word, Argv: argv[i:]}, true, depth+1)
+		j.follow(s, c, unix.AT_FDCWD, word, nil, profiles.Exec{Path: word, Argv: argv[i:]}, true, depth+1)
 		if depth+1 >= maxHops {
 			return
 		}

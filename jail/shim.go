@@ -23,7 +23,7 @@ import (
 const ShimArg = "agentjail-pid1"
 
 // InitArg is the argument with which libcontainer starts this binary again
-// ("init" is fixed in libcontainer); main hands it to libcontainer.Init.
+// ("init" is fixed in libcontainer); package initstage takes it from there.
 const InitArg = "init"
 
 // Descriptors that PID 1 inherits, in libcontainer's order of ExtraFiles.
@@ -175,9 +175,6 @@ func (s *shim) start() error {
 		return err
 	}
 	s.mark("capabilities dropped")
-	if err := makeThreads(); err != nil {
-		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
-	}
 	if err := s.handOver(rep, upper, master, n.files); err != nil {
 		return err
 	}
@@ -186,7 +183,11 @@ func (s *shim) start() error {
 			f.Close()
 		}
 	}
-	return nil
+	// While the supervisor takes over what it was handed; it lets the agent go after this.
+	if err := makeThreads(); err != nil {
+		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
+	}
+	return send(s.control, message{Type: msgSettled}, nil)
 }
 
 type networkResult struct {

@@ -29,20 +29,24 @@ func makeThreads() error {
 	release := make(chan struct{})
 	defer done.Wait()
 	defer close(release)
+	// Some may be on their way to end, and are not there to be taken when they are needed:
+	// it is looked once more, until there are enough.
 	for range ownThreads {
 		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil || len(tasks) >= ownThreads {
 			return err
 		}
-		parked.Add(1)
-		done.Add(1)
-		go func() {
-			defer done.Done()
-			runtime.LockOSThread() // a thread for this goroutine alone, while it waits
-			defer runtime.UnlockOSThread()
-			parked.Done()
-			<-release
-		}()
+		for range ownThreads - len(tasks) {
+			parked.Add(1)
+			done.Add(1)
+			go func() {
+				defer done.Done()
+				runtime.LockOSThread() // a thread for this goroutine alone, while it waits
+				defer runtime.UnlockOSThread()
+				parked.Done()
+				<-release
+			}()
+		}
 		parked.Wait()
 	}
 	return nil

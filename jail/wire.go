@@ -17,9 +17,10 @@ import (
 //	supervisor                                   PID 1
 //	     │  stdio, binary (inherited)              │  network
 //	     │ ──────────── build + plan (memfd) ────▶ │  file view, overlay, pty, ruleset
-//	     │                                         │  clones the agent's stage
+//	     │                                         │  clones the agent's stage, drops every capability
 //	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, pty?, network…]
-//	     │  (or: failed)                           │  drops every capability
+//	     │  (or: failed)                           │
+//	     │ ◀───────────── settled (or: failed) ─── │  has made the threads that it may need
 //	     │ ──────── continue: the exec notification is answered ────▶ agent runs
 //	     │ ──────────────────────── signal ──────▶ │
 //	     │ ◀──────────────────────── stopped ───── │  Ctrl-Z in the jail's terminal
@@ -37,6 +38,7 @@ import (
 const (
 	msgBuild   = "build"
 	msgReady   = "ready"
+	msgSettled = "settled"
 	msgFailed  = "failed"
 	msgExited  = "exited"
 	msgEnded   = "ended"

@@ -94,11 +94,11 @@ func holds(v any) bool {
 // referenced is a value that says where the credential is, and has nothing of it: a
 // variable in the ways in which agents write it, or what was put in its place. The agent finds a placeholder there, or
 // nothing. A file ("{file:...}") is none: what it names may be seeded by itself.
-var referenced = regexp.MustCompile(`^(?:Bearer |bearer |token |Basic )?(?:\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\}|\{env:[A-Za-z_][A-Za-z0-9_]*\}|%[A-Za-z_][A-Za-z0-9_]*%|\[redacted:[a-z-]+\])$`)
+var referenced = lazy(`^(?:Bearer |bearer |token |Basic )?(?:\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\}|\{env:[A-Za-z_][A-Za-z0-9_]*\}|%[A-Za-z_][A-Za-z0-9_]*%|\[redacted:[a-z-]+\])$`)
 
 func reference(v any) bool {
 	s, ok := v.(string)
-	return ok && referenced.MatchString(s)
+	return ok && referenced().MatchString(s)
 }
 
 // secretFlag says whether an argument is a flag whose value follows as the next one.
@@ -114,14 +114,14 @@ const mask = "[redacted:credential]"
 // Flags, parameters of a query and headers with their values: --api-key=VALUE,
 // ?token=VALUE, X-Api-Key: VALUE. What follows "https:" is no header's value.
 var (
-	flagValue   = regexp.MustCompile(`(^|[\s?&;,'"(])(-{0,2}[A-Za-z][A-Za-z0-9_-]*)(=)([^\s&;,'"]+)`)
-	headerValue = regexp.MustCompile(`(^|[\s;,'"(])([A-Za-z][A-Za-z0-9_-]*)(:\s*)((?:[A-Za-z]+ )?[^\s/&;,'"][^\s&;,'"]*)`)
+	flagValue   = lazy(`(^|[\s?&;,'"(])(-{0,2}[A-Za-z][A-Za-z0-9_-]*)(=)([^\s&;,'"]+)`)
+	headerValue = lazy(`(^|[\s;,'"(])([A-Za-z][A-Za-z0-9_-]*)(:\s*)((?:[A-Za-z]+ )?[^\s/&;,'"][^\s&;,'"]*)`)
 )
 
 // maskedFlag masks the values of flags, parameters and headers whose name tells a
 // credential.
 func maskedFlag(s string) (masked string, found bool) {
-	for _, pattern := range []*regexp.Regexp{flagValue, headerValue} {
+	for _, pattern := range []*regexp.Regexp{flagValue(), headerValue()} {
 		s = pattern.ReplaceAllStringFunc(s, func(m string) string {
 			p := pattern.FindStringSubmatch(m)
 			if !secretName(strings.TrimLeft(p[2], "-"), nil) || reference(p[4]) || plainWord(p[4]) {

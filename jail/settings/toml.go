@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,7 +104,7 @@ type tomlParser struct {
 }
 
 // tomlWord is a number, a switch or a date.
-var tomlWord = regexp.MustCompile(`^(?:true|false|[+-]?(?:inf|nan)|[+-]?[0-9][0-9A-Fa-fxob_.+:TtZz -]*)$`)
+var tomlWord = lazy(`^(?:true|false|[+-]?(?:inf|nan)|[+-]?[0-9][0-9A-Fa-fxob_.+:TtZz -]*)$`)
 
 // rest is what is left to read.
 func (p *tomlParser) rest() string { return p.src[p.i:] }
@@ -247,7 +246,7 @@ func (p *tomlParser) value(depth int) (any, error) {
 			end = len(c)
 		}
 		word := strings.TrimSpace(c[:end])
-		if !tomlWord.MatchString(word) {
+		if !tomlWord().MatchString(word) {
 			return nil, errors.New("a value is expected")
 		}
 		p.i += end

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 )
 
@@ -12,10 +11,10 @@ import (
 
 // yamlEntry is a line with a name: its indentation, with the dashes of lists, the name
 // and what follows the colon.
-var yamlEntry = regexp.MustCompile(`^((?:\s*- )*\s*)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'#:{}\[\],&*!|>%@` + "`" + `-][^#:{}\[\],]*?|-[^\s#:{}\[\],][^#:{}\[\],]*?)\s*:(?:\s+(.*))?$`)
+var yamlEntry = lazy(`^((?:\s*- )*\s*)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'#:{}\[\],&*!|>%@` + "`" + `-][^#:{}\[\],]*?|-[^\s#:{}\[\],][^#:{}\[\],]*?)\s*:(?:\s+(.*))?$`)
 
 // yamlOther are the ways of YAML to write a name that yamlEntry does not see.
-var yamlOther = regexp.MustCompile(`^\s*(?:- )*\s*(?:\?|---|\.\.\.|%)|\{\s*[^\s}]|^\s*(?:- )*\s*[&!]|:\s+[&!*]|<<`)
+var yamlOther = lazy(`^\s*(?:- )*\s*(?:\?|---|\.\.\.|%)|\{\s*[^\s}]|^\s*(?:- )*\s*[&!]|:\s+[&!*]|<<`)
 
 // cleanYAML leaves out lines; the others stay as they are, but for their comments.
 func cleanYAML(c *cleaner, data []byte) ([]byte, error) {
@@ -37,10 +36,10 @@ func cleanYAML(c *cleaner, data []byte) ([]byte, error) {
 		if text := strings.TrimSpace(line); text == "---" && len(out) == 0 {
 			continue
 		}
-		if yamlOther.MatchString(line) {
+		if yamlOther().MatchString(line) {
 			return nil, errors.New("it is YAML of a kind that is not understood: tables in braces, tags, anchors or several documents")
 		}
-		m := yamlEntry.FindStringSubmatch(line)
+		m := yamlEntry().FindStringSubmatch(line)
 		if m == nil {
 			out = append(out, yamlText(c, line, nil))
 			continue

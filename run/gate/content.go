@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -23,20 +22,20 @@ func bareRepository(c *changes.Change, _, now string) string {
 		return "it is a " + c.After.Type
 	}
 	head := strings.TrimSpace(now)
-	if strings.HasPrefix(head, "ref:") || objectID.MatchString(head) {
+	if strings.HasPrefix(head, "ref:") || objectID().MatchString(head) {
 		return "it reads like a HEAD"
 	}
-	if section.MatchString(now) {
+	if section().MatchString(now) {
 		return "it reads like a configuration of git"
 	}
 	return ""
 }
 
 var (
-	objectID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
-	section  = regexp.MustCompile(`(?im)^\s*\[\s*(core|include|includeif|filter|alias|remote|url|diff|merge|credential|http|extensions|gpg|submodule|pager|init|safe|uploadpack|ssh)\b`)
-	generate = regexp.MustCompile(`^//go:generate\b`)
-	hostOf   = regexp.MustCompile(`(?i)\b(?:git\+|registry\+|sparse\+)?(?:https?|ssh|git|file)://[^\s"'<>\\,)\]}]+`)
+	objectID = compileLazily(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+	section  = compileLazily(`(?im)^\s*\[\s*(core|include|includeif|filter|alias|remote|url|diff|merge|credential|http|extensions|gpg|submodule|pager|init|safe|uploadpack|ssh)\b`)
+	generate = compileLazily(`^//go:generate\b`)
+	hostOf   = compileLazily(`(?i)\b(?:git\+|registry\+|sparse\+)?(?:https?|ssh|git|file)://[^\s"'<>\\,)\]}]+`)
 )
 
 // packageJSON tells what in a package.json makes a package manager run something new.
@@ -118,7 +117,7 @@ func beforeDot(s string) string {
 
 func goGenerate(c *changes.Change, old, now string) string {
 	for _, line := range added(old, now) {
-		if generate.MatchString(line) {
+		if generate().MatchString(line) {
 			return gains(c) + " a go:generate line"
 		}
 	}
@@ -154,7 +153,7 @@ func newHosts(_ *changes.Change, old, now string) string {
 
 func hosts(doc string) map[string]bool {
 	found := map[string]bool{}
-	for _, m := range hostOf.FindAllString(doc, -1) {
+	for _, m := range hostOf().FindAllString(doc, -1) {
 		u, err := url.Parse(m)
 		if err != nil || u.Host == "" {
 			found[m] = true // a host that can't be read is one of its own
