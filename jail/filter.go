@@ -217,12 +217,28 @@ func export(f *seccomp.ScmpFilter) ([]unix.SockFilter, error) {
 	if _, err := m.ReadAt(raw, 0); err != nil {
 		return nil, err
 	}
+	return decodeFilter(raw), nil
+}
+
+// encodeFilter writes a program as the kernel has it in memory (struct sock_filter,
+// linux/filter.h): 8 bytes each.
+func encodeFilter(prog []unix.SockFilter) []byte {
+	raw := make([]byte, 0, 8*len(prog))
+	for _, in := range prog {
+		raw = binary.NativeEndian.AppendUint16(raw, in.Code)
+		raw = append(raw, in.Jt, in.Jf)
+		raw = binary.NativeEndian.AppendUint32(raw, in.K)
+	}
+	return raw
+}
+
+func decodeFilter(raw []byte) []unix.SockFilter {
 	prog := make([]unix.SockFilter, len(raw)/8)
 	for i := range prog {
 		p := raw[i*8:]
 		prog[i] = unix.SockFilter{Code: binary.NativeEndian.Uint16(p), Jt: p[2], Jf: p[3], K: binary.NativeEndian.Uint32(p[4:])}
 	}
-	return prog, nil
+	return prog
 }
 
 // ioctlPrefix refuses TIOCSTI and TIOCLINUX, which type into a terminal. The

@@ -1,7 +1,10 @@
 package jail
 
 import (
+	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestFilterBuilds(t *testing.T) {
@@ -19,5 +22,13 @@ func BenchmarkFilter(b *testing.B) {
 		if _, err := buildFilter(nil); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What PID 1 gets is what was compiled.
+func TestEncodeFilter(t *testing.T) {
+	want := []unix.SockFilter{{Code: 0x20, Jt: 1, Jf: 255, K: 0xdeadbeef}, {Code: 6, K: unix.SECCOMP_RET_KILL_PROCESS}}
+	if got := decodeFilter(encodeFilter(want)); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

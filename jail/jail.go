@@ -158,7 +158,7 @@ func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
 	if err != nil {
 		return nil, layerError("seccomp", err, "")
 	}
-	data, err := json.Marshal(shimPlan{Plan: p, Filter: filter})
+	data, err := json.Marshal(shimPlan{Plan: p, Filter: encodeFilter(filter)})
 	if err != nil {
 		return nil, err
 	}
@@ -205,9 +205,9 @@ func (j *Jail) boot(o Options) error {
 		// By descriptor: the jail has no path to this binary. The network's plan comes
 		// along, so that it is set up while the rest of the plan is still made.
 		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg, string(network)},
-		// PID 1 only waits and passes on; it needs no parallelism and little heap. How many
-		// threads it needs follows from it (threads.go).
-		Env:        append([]string{"GOMAXPROCS=2", "GOGC=50", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
+		// PID 1 only waits and passes on; it needs no parallelism. How many threads it needs
+		// follows from it (threads.go). It collects no garbage before it is set up (shim.start).
+		Env:        append([]string{"GOMAXPROCS=2", "GOGC=off", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
 		Cwd:        "/",
 		Stdin:      null,
 		Stdout:     null,

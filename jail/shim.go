@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 	"unsafe"
@@ -35,10 +36,10 @@ const (
 	fdStderr
 )
 
-// shimPlan is what PID 1 gets: the plan and the compiled filter.
+// shimPlan is what PID 1 gets: the plan and the compiled filter, as the kernel wants it.
 type shimPlan struct {
-	Plan   *Plan             `json:"plan"`
-	Filter []unix.SockFilter `json:"filter"`
+	Plan   *Plan  `json:"plan"`
+	Filter []byte `json:"filter"` // see encodeFilter
 }
 
 // Hooks are what PID 1 does for other packages. Network sets up the jail's network
@@ -145,7 +146,7 @@ func (s *shim) start() error {
 		return layerError("file view", err, "")
 	}
 	s.mark("network up")
-	st, master, err := s.stage(sp.Filter)
+	st, master, err := s.stage(decodeFilter(sp.Filter))
 	if err != nil {
 		return err
 	}
@@ -187,8 +188,14 @@ func (s *shim) start() error {
 	if err := makeThreads(); err != nil {
 		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
 	}
+	// From here on it has little to collect, and no haste.
+	debug.SetGCPercent(collectPercent)
 	return send(s.control, message{Type: msgSettled}, nil)
 }
+
+// collectPercent keeps the heap of a process that only waits small (GOGC). While it sets
+// up it collects nothing: the supervisor starts it with GOGC=off.
+const collectPercent = 50
 
 type networkResult struct {
 	files []*os.File
