@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // bench is what the parts share: who measures, where, and with which binary.
@@ -146,10 +147,18 @@ func (b *bench) command(ctx context.Context, argv ...string) *exec.Cmd {
 	return cmd
 }
 
+// hangs is when a program that is measured is taken to hang: the longest takes a minute.
+// A peer may wait for ever for what this host does not give it.
+const hangs = 5 * time.Minute
+
 // output runs such a program and returns what it printed. Its failure is said on
 // stderr at once and in full, since the table has no room for it.
 func (b *bench) output(ctx context.Context, argv ...string) ([]byte, error) {
-	return finish(b.command(ctx, argv...))
+	ctx, cancel := context.WithTimeout(ctx, hangs)
+	defer cancel()
+	cmd := b.command(ctx, argv...)
+	cmd.WaitDelay = 10 * time.Second // for what it started and left with our pipes
+	return finish(cmd)
 }
 
 func finish(cmd *exec.Cmd) ([]byte, error) {
