@@ -74,6 +74,9 @@ func (l *loader) neverMatches(s *Spec) {
 		return s.Files.Deny[i], true
 	}
 	for _, p := range slices.Concat(s.Files.Read, s.Files.Write, s.Files.Exec) {
+		if s.builtinOrigin(p.Origin) {
+			continue // nobody is warned of it, and each run would compare hundreds
+		}
 		if d, ok := denied(p.Pattern); ok {
 			l.warn(s, p.Origin, summary, "%q is denied by %s, and a deny holds against every other rule.", p.Pattern, d.Origin)
 		}
