@@ -10,6 +10,7 @@ import (
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // samplePeriod is how often limits are looked at. What grows faster than that is what
@@ -39,7 +40,7 @@ func (s *session) newSampler() *sampler {
 		sm.memory = s.spec.Limits.Memory
 	}
 	w := s.plan.Workspace
-	sm.disk = w.Upper == profiles.UpperDisk && w.Mode == profiles.ModeOverlay
+	sm.disk = w.Upper == profiles.UpperDisk && w.Mode == profiles.ModeOverlay && !mutate.Off(mutate.Disk)
 	go func() {
 		defer close(sm.done)
 		tick := time.NewTicker(samplePeriod)
