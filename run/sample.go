@@ -10,6 +10,7 @@ import (
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
 // samplePeriod is how often limits are looked at. What grows faster than that is what
@@ -29,7 +30,7 @@ type sampler struct {
 	memory    *profiles.Limit // stood in for
 	disk      bool            // too
 	seen      jail.Hits       // that were told of
-	postponed bool            // a kill whose victim is not known is looked at once more
+	postponed int             // how often a kill whose victim is not known was looked at since
 	victims   victims
 }
 
@@ -39,7 +40,7 @@ func (s *session) newSampler() *sampler {
 		sm.memory = s.spec.Limits.Memory
 	}
 	w := s.plan.Workspace
-	sm.disk = w.Upper == profiles.UpperDisk && w.Mode == profiles.ModeOverlay
+	sm.disk = w.Upper == profiles.UpperDisk && w.Mode == profiles.ModeOverlay && !mutate.Off(mutate.Disk)
 	go func() {
 		defer close(sm.done)
 		tick := time.NewTicker(samplePeriod)
@@ -105,13 +106,21 @@ func (s *session) sampled(name string) (l *profiles.Limit, unit string) {
 	return s.spec.Limits.Memory, "bytes"
 }
 
+// postponedLooks is how often a kill is looked at before it is told of without its victim's
+// name: where the host is busy, the end of a process is told after a second, not a moment.
+const postponedLooks = 4
+
 // look tells of what the kernel refused or killed since the last time. An agent may go on
 // after that, so it is no end of the run.
 func (sm *sampler) look() {
 	killed := sm.s.sink.killed()
-	n := sm.tellMemory(killed, len(killed) > 0 || sm.postponed)
+	n := sm.tellMemory(killed, len(killed) > 0 || sm.postponed >= postponedLooks)
 	// Its end is told within a moment (jail/exits.go).
-	sm.postponed = n > 0 && len(killed) == 0 && !sm.postponed
+	if n > 0 && len(killed) == 0 && sm.postponed < postponedLooks {
+		sm.postponed++
+	} else {
+		sm.postponed = 0
+	}
 	sm.tellRest()
 }
 
@@ -166,7 +175,7 @@ func magnitude(n int64) int { return bits.Len64(uint64(n)) }
 
 // lastNames is how long a run's end waits for the names of processes that were killed for
 // want of memory just before. The limit is told of without them too.
-const lastNames = 200 * time.Millisecond
+const lastNames = time.Second
 
 // last looks once more, after the agent's end. It says whether the end was the kernel's
 // doing, for want of memory: of the agent, or of PID 1, whose end is the jail's.

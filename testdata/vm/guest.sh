@@ -18,6 +18,7 @@ tests() {
 	install -d -m 700 -o "$who" "/var/tmp/$half"
 	cd "$folder" || return 1
 	printf 'vmtest: %s: %s\n' "$half" "$name" >/dev/console
+	begun=$(date +%s)
 	# What a shell starts in the background ignores Ctrl-C, which tests type.
 	# shellcheck disable=SC2086 # the bus is two words or none
 	"$@" /usr/bin/env -i --default-signal=INT,QUIT PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
@@ -26,7 +27,9 @@ tests() {
 		"$disk/bin/$(cat "$disk/bin/$name.binary").test" -test.v=test2json -test.timeout=40m \
 		-test.run="$(cat "$disk/bin/$name.select")" -test.skip="$(cat "$disk/bin/$name.skip")" \
 		</dev/null >"$disk/results/$half.$name.log" 2>&1
-	echo $? >"$disk/results/$half.$name.status"
+	status=$?
+	echo "$status" >"$disk/results/$half.$name.status"
+	printf 'vmtest: %s: %s: status %s, %s s\n' "$half" "$name" "$status" "$(($(date +%s) - begun))" >/dev/console
 }
 
 # Who lingers has a systemd of their own from boot on, but this unit does not wait

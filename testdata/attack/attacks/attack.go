@@ -96,6 +96,7 @@ const (
 	Rlimits     = "limits"
 	Cgroup      = "cgroup"
 	Disk        = "size of the upper layer"
+	Sampler     = "samples of the upper layer on disk"
 	Exec        = "exec notification"
 	Wipe        = "wipe"
 	Artifacts   = "artifacts"

@@ -21,14 +21,29 @@ func limitScenarios() []scenario {
 	}{
 		{"limit-disk", 64, attacks.Disk, "write more than the workspace may hold", "a host that runs full",
 			`workspace {
-  mode = "overlay"
-  size = "1MiB"
+  mode  = "overlay"
+  upper = "memory"
+  size  = "1MiB"
 }`, `head -c 4000000 /dev/zero >big 2>/dev/null; [ "$(wc -c <big)" -gt 2000000 ] && echo beyond`},
 		{"limit-files", 64, attacks.Disk, "make more files than the workspace may hold", "a host that runs full",
 			`workspace {
   mode  = "overlay"
+  upper = "memory"
   files = 50
 }`, `i=0; while [ $i -lt 100 ]; do true >n$i; i=$((i+1)); done 2>/dev/null; [ -e n99 ] && echo beyond`},
+		// On disk nothing of the kernel's holds it: who goes beyond is ended for it, a moment later.
+		{"limit-disk-sampled", 64, attacks.Sampler, "write more than a workspace on disk may hold, and stay", "a host that runs full",
+			`workspace {
+  mode  = "overlay"
+  upper = "disk"
+  size  = "1MiB"
+}`, `head -c 4000000 /dev/zero >big; sleep 20; echo beyond`},
+		{"limit-files-sampled", 64, attacks.Sampler, "make more files than a workspace on disk may hold, and stay", "a host that runs full",
+			`workspace {
+  mode  = "overlay"
+  upper = "disk"
+  files = 50
+}`, `i=0; while [ $i -lt 100 ]; do true >n$i; i=$((i+1)); done; sleep 20; echo beyond`},
 		{"limit-memory", 64, attacks.Cgroup, "hold more memory, in a file of the jail's, than it may", "a host without memory",
 			`limits {
   memory  = "48MiB"
@@ -66,8 +81,14 @@ func limitScenarios() []scenario {
 					return "", err
 				case e.code == 125 && strings.Contains(e.stderr, "cgroup"):
 					return "", mootError("the host gives this user no cgroup, and the run is refused")
+				case e.code == 125 && l.layer == attacks.Disk && strings.Contains(e.stderr, "before Linux 6.6"):
+					return "", mootError("this kernel's overlay has no upper layer in memory, and the run is refused")
+				case e.code == 125 && l.layer == attacks.Sampler && strings.Contains(e.stderr, "overlay on disk"):
+					return "", mootError("the state folder can hold no upper layer, and the run is refused")
 				case strings.Contains(e.stdout, "beyond"):
 					return fmt.Sprintf("it got beyond the limit: %s", strings.ReplaceAll(l.limit, "\n", " ")), nil
+				case l.layer == attacks.Sampler && (e.code != 137 || !strings.Contains(e.stderr, "limit reached")):
+					return "", fmt.Errorf("the attack was not ended for what it took: exit code %d, stdout %q\n%s", e.code, e.stdout, e.stderr)
 				case !strings.Contains(e.stdout, "tried") && e.code != 137:
 					return "", fmt.Errorf("the attack did not come to its end: exit code %d, stdout %q\n%s", e.code, e.stdout, e.stderr)
 				}

@@ -66,7 +66,7 @@ var mutations = []mutation{
 	{layer: "cgroup", attacks: []string{"limit-memory"}},
 	{layer: "cgroup", with: "rlimits", attacks: []string{"limit-processes"}, why: "with best-effort a limit of the user's processes stands beside the cgroup's"},
 	{layer: "rlimits", attacks: []string{"limit-open-files"}},
-	{layer: "disk", attacks: []string{"limit-disk", "limit-files"}},
+	{layer: "disk", attacks: []string{"limit-disk", "limit-files", "limit-disk-sampled", "limit-files-sampled"}},
 	{layer: "exec-rules", attacks: []string{"exec-denied", "program-copy", "program-symlink", "program-hard-link", "program-script", "program-loader", "program-memory", "program-self", "program-alias", "program-wrapper"}},
 	{layer: "file-limits", attacks: []string{"limit-deletions"}},
 	{layer: "net-deny", attacks: []string{"rule-name", "rule-name-case", "rule-name-dot", "rule-name-idna", "rule-name-idna-case", "rule-name-raw", "rule-address", "rule-address-mapped", "rule-address-name"}},
