@@ -116,7 +116,7 @@ func cgroupConfig(p *Plan) *cgroups.Cgroup {
 		// the same, when it is written.
 		Rootless:  p.Rootless || p.Cgroup == nil,
 		Resources: &cgroups.Resources{},
-		Name:      "agentjail-" + p.ID,
+		Name:      cgroupName(p.ID),
 	}
 	if p.Cgroup == nil {
 		return c

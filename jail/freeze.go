@@ -99,7 +99,7 @@ func (j *Jail) isGone() bool {
 
 // newHold takes the best way that the host gives: v2's freezer is there on hybrid hosts
 // too and needs no controller; v1's can be outrun by programs that fork all the time and
-// is tried again until it is not.
+// is tried again until it is not. A jail without a cgroup gets one for this.
 func (j *Jail) newHold() hold {
 	dirs := j.cgroupDirs()
 	if dir := dirs[""]; dir != "" && j.inCgroup(dir) {
@@ -109,6 +109,11 @@ func (j *Jail) newHold() hold {
 	}
 	if dir := dirs["freezer"]; dir != "" && j.inCgroup(dir) {
 		return &freezerV1{j, dir}
+	}
+	if len(dirs) == 0 {
+		if h := j.gather(); h != nil {
+			return h
+		}
 	}
 	return &tracer{j: j}
 }
@@ -126,12 +131,14 @@ type freezerV2 struct {
 	dir string
 }
 
+func (f *freezerV2) file() string { return "cgroup.freeze" }
+
 func (f *freezerV2) set(text string) error {
-	return os.WriteFile(filepath.Join(f.dir, "cgroup.freeze"), []byte(text), 0)
+	return os.WriteFile(filepath.Join(f.dir, f.file()), []byte(text), 0)
 }
 
 func (f *freezerV2) freeze(deadline time.Time) (Frozen, error) {
-	if err := f.set("1"); err != nil {
+	if err := f.begin(); err != nil {
 		return Frozen{}, err
 	}
 	for {
@@ -150,6 +157,8 @@ func (f *freezerV2) freeze(deadline time.Time) (Frozen, error) {
 	}
 }
 
+func (f *freezerV2) begin() error { return f.set("1") }
+
 func (f *freezerV2) thaw() error { return f.set("0") }
 
 // killed: a frozen process of v2 can be killed.
@@ -161,18 +170,20 @@ type freezerV1 struct {
 	dir string
 }
 
+func (f *freezerV1) file() string { return "freezer.state" }
+
 func (f *freezerV1) set(text string) error {
-	return os.WriteFile(filepath.Join(f.dir, "freezer.state"), []byte(text), 0)
+	return os.WriteFile(filepath.Join(f.dir, f.file()), []byte(text), 0)
 }
 
 func (f *freezerV1) freeze(deadline time.Time) (Frozen, error) {
 	for {
 		// Written again each time: that makes the kernel look for processes that were
 		// forked while it froze the others.
-		err := f.set("FROZEN")
+		err := f.begin()
 		if err == nil {
 			var state []byte
-			if state, err = os.ReadFile(filepath.Join(f.dir, "freezer.state")); strings.TrimSpace(string(state)) == "FROZEN" {
+			if state, err = os.ReadFile(filepath.Join(f.dir, f.file())); strings.TrimSpace(string(state)) == "FROZEN" {
 				return f.j.countFrozen("cgroup v1 freezer"), nil
 			}
 		}
@@ -185,6 +196,8 @@ func (f *freezerV1) freeze(deadline time.Time) (Frozen, error) {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+func (f *freezerV1) begin() error { return f.set("FROZEN") }
 
 func (f *freezerV1) thaw() error { return f.set("THAWED") }
 
@@ -224,9 +237,31 @@ func (j *Jail) processes() []int {
 	return list
 }
 
+// inNamespace says whether a process is in a pid namespace or in one below it, which an
+// agent has made to whom the profile gives unshare (Chromium's sandbox).
 func inNamespace(pid int, namespace string) bool {
-	link, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid")
-	return err == nil && link == namespace
+	path := "/proc/" + strconv.Itoa(pid) + "/ns/pid"
+	link, err := os.Readlink(path)
+	if err != nil || link == namespace {
+		return err == nil
+	}
+	if own, err := os.Readlink("/proc/self/ns/pid"); err != nil || own == link {
+		return false
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	for err == nil && link != namespace {
+		var parent int
+		// ioctl_ns(2): EPERM for one that is not below ours.
+		parent, err = unix.IoctlRetInt(fd, unix.NS_GET_PARENT)
+		unix.Close(fd)
+		if fd = parent; err == nil {
+			link, _ = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		}
+	}
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == nil
 }
 
 func threadsOf(pid int) []int { return numbersIn("/proc/" + strconv.Itoa(pid) + "/task") }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -66,6 +67,7 @@ type Jail struct {
 
 	freezing sync.Mutex // held by whoever freezes, thaws or kills
 	held     hold       // what holds the jail while it is frozen, else nil
+	gathered string     // the cgroup that was made to freeze a jail without one
 
 	cgroupOnce sync.Once
 	cgroups    map[string]string
@@ -365,7 +367,13 @@ func (j *Jail) Started() bool { return j.released.Load() }
 
 // Cgroups are the folders of the jail's cgroup, one a hierarchy; none without one.
 func (j *Jail) Cgroups() []string {
-	return slices.Sorted(maps.Values(j.cgroupDirs()))
+	list := slices.Sorted(maps.Values(j.cgroupDirs()))
+	j.freezing.Lock()
+	defer j.freezing.Unlock()
+	if j.gathered != "" {
+		list = append(list, j.gathered)
+	}
+	return list
 }
 
 // Execs is how many execs were recorded.
@@ -405,6 +413,9 @@ func (j *Jail) Close() error {
 		}
 		if j.container != nil {
 			err = j.container.Destroy()
+		}
+		if j.gathered != "" {
+			err = errors.Join(err, cgroups.RemovePath(j.gathered))
 		}
 		close(j.unlock)
 		if j.control != nil {

@@ -59,7 +59,7 @@ func cgroupLimits(l profiles.Limits, f Features) []cgroupLimit {
 // planCgroup decides the limits that need a cgroup. Where the host gives none, the
 // run is refused unless the profile says best-effort.
 func planCgroup(l profiles.Limits, f Features, id string) (*CgroupPlan, error) {
-	c := CgroupPlan{Name: "agentjail-" + id, Systemd: f.Cgroup == CgroupSystemd}
+	c := CgroupPlan{Name: cgroupName(id), Systemd: f.Cgroup == CgroupSystemd}
 	wanted := false
 	for _, x := range cgroupLimits(l, f) {
 		if x.lacks {
@@ -79,6 +79,9 @@ func planCgroup(l profiles.Limits, f Features, id string) (*CgroupPlan, error) {
 	}
 	return &c, nil
 }
+
+// cgroupName is what a run's cgroup is called; recovery looks for it.
+func cgroupName(id string) string { return "agentjail-" + id }
 
 // StandIns names the limits that the profile wants and that no cgroup enforces, so
 // that the trail's first event can say so.

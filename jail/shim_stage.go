@@ -29,7 +29,7 @@ func (s *shim) stage(filter []unix.SockFilter) (stage, *os.File, error) {
 	}
 	st := stage{path: path, cwd: p.Agent.Cwd, canary: canaryPath, argv: p.Agent.Argv, env: p.Agent.Env,
 		uid: AgentID, gid: AgentID, outerUID: p.IDs.AgentUID, outerGID: p.IDs.AgentGID,
-		ruleset: ruleset, filter: filter, rlimits: capRlimits(p.Rlimits), terminal: p.Agent.Terminal}
+		ruleset: ruleset, filter: filter, rlimits: capRlimits(p.Rlimits), terminal: p.Agent.Terminal, unshares: opens(p.Syscalls, "unshare")}
 	if !p.Agent.Terminal {
 		for i := range st.stdio {
 			st.stdio[i] = os.NewFile(uintptr(fdStdin+i), "stdio")

@@ -25,6 +25,7 @@ type stage struct {
 	argv, env         []string
 	stdio             [3]*os.File
 	terminal          bool
+	unshares          bool // the profile opens unshare
 	uid, gid          uint32
 	outerUID          uint32 // of the agent, in the outer namespace
 	outerGID          uint32
@@ -67,6 +68,9 @@ func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
 	}
 	if s.terminal {
 		c.terminal = 1
+	}
+	if s.unshares {
+		c.unshares = 1
 	}
 	if mutate.Off(mutate.InnerUser) {
 		s.uid, s.gid = s.outerUID, s.outerGID

@@ -17,6 +17,7 @@ struct stage {
 	int ruleset_fd; // Landlock ruleset; -1 only in a build that leaves the layer out
 	int stdio[3];
 	int terminal;   // stdio is a pty whose session PID 1 leads
+	int unshares;   // the profile opens unshare(2): trying it would do it
 	uint32_t uid, gid; // in the inner user namespace
 	const char *path;  // of the command, resolved
 	const char *cwd;

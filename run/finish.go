@@ -52,6 +52,9 @@ func (s *session) finish(end ending, err error) error {
 	}
 	s.trace.done("wipe")
 	s.wiped.Removed = append(s.wiped.Removed, s.runtime)
+	if s.jail != nil {
+		s.cgroups = s.jail.Cgroups() // a freeze may have made one
+	}
 	gone, left := leftovers(s.runtime, s.cgroups)
 	s.wiped.Gone, s.wiped.Left = gone, append(s.wiped.Left, left...)
 	s.sink.Emit(s.wiped)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -166,32 +167,72 @@ func (b *background) until(what string, ok func() bool) {
 	}
 }
 
+// holds are the ways to freeze, each on a host that has no better one. Root's host is
+// made poorer for it; an ordinary user's is as it is.
+func holds(t *testing.T) (list []way) {
+	const withLimit = "limits { memory = \"512MiB\" }\n"
+	const nested = "syscalls { allow = [\"@namespace\"] }\n"
+	if os.Getuid() != 0 {
+		return []way{{name: "ptrace", how: "SIGSTOP and ptrace"}, {name: "ptrace of a nested namespace", profile: nested, how: "SIGSTOP and ptrace"},
+			{name: "cgroup", profile: withLimit, how: "cgroup v2 freezer"}}
+	}
+	list = []way{{name: "ptrace", lacks: "hide:/sys/fs/cgroup", how: "SIGSTOP and ptrace"}}
+	for _, x := range []struct{ file, lacks, how string }{
+		{"/sys/fs/cgroup/cgroup.procs", "", "cgroup v2 freezer"},
+		{"/sys/fs/cgroup/unified/cgroup.procs", "", "cgroup v2 freezer"},
+		{"/sys/fs/cgroup/freezer/cgroup.procs", "hide:/sys/fs/cgroup/unified", "cgroup v1 freezer"},
+	} {
+		if _, err := os.Stat(x.file); err != nil || slices.ContainsFunc(list, func(w way) bool { return w.how == x.how }) {
+			continue
+		}
+		list = append(list, way{name: x.how, lacks: x.lacks, how: x.how}, way{name: x.how + " of a limit", lacks: x.lacks, profile: withLimit, how: x.how},
+			way{name: x.how + " of a nested namespace", lacks: x.lacks, profile: nested, how: x.how})
+	}
+	return list
+}
+
+type way struct{ name, lacks, profile, how string }
+
+// restless starts a run whose programs do not want to stand still.
+func (w way) restless(t *testing.T) *background {
+	skipWithoutCgroup(t, w.profile)
+	c := newCaller(t, fmt.Sprintf("files { exec = [%q] }\nworkspace { mode = \"direct\" }\n", self(t))+w.profile)
+	if w.lacks != "" {
+		c.lacks = []string{w.lacks}
+	}
+	argv := []string{self(t), helperArg, "restless", c.workspace}
+	if strings.Contains(w.profile, "@namespace") {
+		argv = append([]string{needTool(t, "unshare"), "--user", "--map-root-user", "--pid", "--fork", "--"}, argv...)
+	}
+	b := c.background("restless", argv...)
+	b.until("the first fork", func() bool {
+		_, err := os.Stat(filepath.Join(b.workspace, "forks"))
+		return err == nil
+	})
+	return b
+}
+
 // A run that is frozen executes nothing until it is thawed, whatever its programs do
 // about it, and one that is killed while it is frozen leaves nothing.
 func TestJailFreeze(t *testing.T) {
-	for _, c := range []struct{ name, limits string }{
-		{"no cgroup", ""},
-		{"cgroup", limits("memory = \"512MiB\"")},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			skipWithoutCgroup(t, c.limits)
-			caller := newCaller(t, fmt.Sprintf("files { exec = [%q] }\nworkspace { mode = \"direct\" }\n", self(t))+c.limits)
-			b := caller.background("restless", self(t), helperArg, "restless", caller.workspace)
-			b.until("the first fork", func() bool {
-				_, err := os.Stat(filepath.Join(b.workspace, "forks"))
-				return err == nil
-			})
+	for _, w := range holds(t) {
+		t.Run(w.name, func(t *testing.T) {
+			b := w.restless(t)
 			for range 3 {
 				before := b.beats()
 				b.until("progress", func() bool { return b.beats() != before })
-				b.order(0, "freeze", "restless")
+				if out, _ := b.order(0, "freeze", "restless"); !strings.Contains(out, "by "+w.how+"\n") {
+					t.Fatalf("it is frozen otherwise: %s", out)
+				}
 				held := b.beats()
+				w.wantState(b, "FROZEN")
 				// Long for it: more than a hundred of its timers' SIGCONTs.
 				time.Sleep(500 * time.Millisecond)
 				if now := b.beats(); now != held {
 					t.Fatalf("a frozen run went from %s to %s", held, now)
 				}
 				b.order(0, "thaw", "restless")
+				w.wantState(b, "THAWED")
 			}
 			// Both orders are refused where they make no sense.
 			_, stderr := b.order(125, "thaw", "restless")
@@ -219,6 +260,55 @@ func TestJailFreeze(t *testing.T) {
 				wantEvent(t, events, want, func(v audit.View, _ audit.Event) bool { return v.Kind == "state" && strings.HasPrefix(v.Target, want) })
 			}
 			wantEvent(t, events, "a whole wipe", func(v audit.View, _ audit.Event) bool { return v.Kind == "wipe" && v.Target == "Success" })
+			b.wantNothingLeft()
+		})
+	}
+}
+
+// wantState reads back what the kernel says of a jail in v1's freezer.
+func (w way) wantState(b *background, want string) {
+	b.t.Helper()
+	if w.how != "cgroup v1 freezer" {
+		return
+	}
+	var states []string
+	_ = filepath.WalkDir("/sys/fs/cgroup/freezer", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "agentjail-"+b.id {
+			state, err := os.ReadFile(filepath.Join(path, "freezer.state"))
+			procs, perr := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+			states = append(states, fmt.Sprintf("%s with %v %v", state, strings.Count(string(procs), "\n") > 3, errors.Join(err, perr)))
+		}
+		return nil
+	})
+	if len(states) != 1 || states[0] != want+"\n with true <nil>" {
+		b.t.Errorf("the freezer's cgroups of the run are %q, want %s and its processes", states, want)
+	}
+}
+
+// A frozen run whose supervisor is killed does nothing more, and the next one clears it
+// away: the processes that v1's freezer holds don't die before they are thawed.
+func TestJailFrozenCrash(t *testing.T) {
+	for _, w := range holds(t) {
+		t.Run(w.name, func(t *testing.T) {
+			b := w.restless(t)
+			b.order(0, "freeze", "restless")
+			held := b.beats()
+			jailed := below(t, b.cmd.Process.Pid)
+			if len(jailed) < 3 {
+				t.Fatalf("%d processes are below the supervisor", len(jailed))
+			}
+			_ = b.cmd.Process.Kill()
+			<-b.done
+			time.Sleep(50 * time.Millisecond)
+			if now := b.beats(); now != held {
+				t.Errorf("its supervisor was killed, and it went from %s to %s", held, now)
+			}
+			b.order(0, "clean")
+			waitGone(t, jailed)
+			if now := b.beats(); now != held {
+				t.Errorf("on its way to its end it went from %s to %s", held, now)
+			}
+			b.wantNothingLeft()
 		})
 	}
 }

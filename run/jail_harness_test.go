@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,6 +77,7 @@ type caller struct {
 	stdin     io.Reader
 	cwd       string   // the workspace unless set
 	flags     []string // of run, of what goes on in the background
+	lacks     []string // of the host that runs are given, as withoutMain has them; root only
 }
 
 func newCaller(t testing.TB, profile string) *caller {
@@ -150,7 +153,15 @@ type outcome struct {
 // command is `agentjail run` with the caller's profile and environment, not started.
 func (c *caller) command(ctx context.Context, flags []string, argv ...string) *exec.Cmd {
 	args := append([]string{"run", "--profile", c.profile}, flags...)
-	cmd := exec.CommandContext(ctx, binary(c.t), append(append(args, "--"), argv...)...)
+	args = append([]string{binary(c.t)}, append(append(args, "--"), argv...)...)
+	if len(c.lacks) > 0 {
+		args = slices.Concat([]string{self(c.t), helperArg, "without"}, c.lacks, []string{"--"}, args)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	if len(c.lacks) > 0 {
+		// Go makes every mount of a namespace that it unshares private.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	}
 	cmd.Env, cmd.Dir, cmd.Stdin = c.env, c.workspace, c.stdin
 	if c.cwd != "" {
 		cmd.Dir = c.cwd

@@ -133,15 +133,15 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 }
 
 func removeRuntime(d Dirs, dir string) error {
-	// Its processes are gone, so its cgroups are empty.
 	paths, err := cgroupsOf(dir)
 	if err != nil {
 		return err
 	}
+	// Its processes are gone, so its cgroups are empty, but for one thing.
+	if err := endFrozen(paths); err != nil {
+		return err
+	}
 	for _, path := range paths {
-		if !strings.HasPrefix(path, "/sys/fs/cgroup/") || !strings.Contains(filepath.Base(path), "agentjail") {
-			continue // not one that we make
-		}
 		if err := cgroups.RemovePath(path); err != nil {
 			return err
 		}
@@ -169,7 +169,10 @@ func cgroupsOf(dir string) ([]string, error) {
 		return nil, err
 	}
 	if len(data) > 0 { // else it was killed between making the file and filling it
-		return strings.Split(string(data), "\n"), nil
+		return slices.DeleteFunc(strings.Split(string(data), "\n"), func(path string) bool {
+			// Not one that we make.
+			return !strings.HasPrefix(path, "/sys/fs/cgroup/") || !strings.Contains(filepath.Base(path), "agentjail")
+		}), nil
 	}
 	var found []string
 	err = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/jail"
@@ -120,6 +121,41 @@ func isOrphan(pid, uid int, name string) bool {
 	}
 	of := arguments(parent)
 	return len(of) == 0 || filepath.Base(of[0]) != name
+}
+
+// endFrozen ends what a killed run left frozen by the freezer of cgroup v1, whose
+// processes don't die of the SIGKILL that they have before they are thawed
+// (freezer-subsystem.rst). Each is sent one first, so that none of them does anything
+// else. v2's need no help.
+func endFrozen(cgroupPaths []string) error {
+	const patience = 5 * time.Second
+	for _, path := range cgroupPaths {
+		state := filepath.Join(path, "freezer.state")
+		if data, err := os.ReadFile(state); err != nil || strings.TrimSpace(string(data)) == "THAWED" {
+			continue // none of the freezer's, or not frozen
+		}
+		pids, err := cgroups.GetPids(path)
+		if err != nil {
+			return err
+		}
+		for _, pid := range pids { // frozen: no number becomes another's
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("end the frozen process %d: %w", pid, err)
+			}
+		}
+		if err := os.WriteFile(state, []byte("THAWED"), 0); err != nil {
+			return err
+		}
+		for end := time.Now().Add(patience); len(pids) > 0; time.Sleep(time.Millisecond) {
+			if pids, err = cgroups.GetPids(path); err != nil {
+				return err
+			}
+			if len(pids) > 0 && time.Now().After(end) {
+				return fmt.Errorf("process %d, which was frozen, does not die within %v", pids[0], patience)
+			}
+		}
+	}
+	return nil
 }
 
 func arguments(pid int) []string {

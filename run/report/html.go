@@ -62,6 +62,11 @@ type pageBudget struct {
 // policy in it allows its own style by its hash (CSP 3, 2.3.1) and nothing besides, so
 // that even what slipped through the template's escaping could not load or run anything.
 func HTML(w io.Writer, r *Report, zone *time.Location) error {
+	return render(w, r, zone, pageHTML, nil)
+}
+
+// render fills a template; more are functions that it has beside ours.
+func render(w io.Writer, r *Report, zone *time.Location, text string, more template.FuncMap) error {
 	r = clean(r)
 	zone = cmp.Or(zone, time.UTC)
 	sum := sha256.Sum256([]byte(pageCSS))
@@ -72,7 +77,7 @@ func HTML(w io.Writer, r *Report, zone *time.Location) error {
 	p.times(zone)
 	p.hosts()
 	p.budgets()
-	t, err := template.New("page").Funcs(p.funcs(zone)).Parse(strings.Replace(pageHTML, "STYLE-HASH", hash, 1))
+	t, err := template.New("page").Funcs(p.funcs(zone)).Funcs(more).Parse(strings.Replace(text, "STYLE-HASH", hash, 1))
 	if err != nil {
 		return fmt.Errorf("report page: %w", err)
 	}
