@@ -95,7 +95,7 @@ type shim struct {
 	tty     *os.File // the pty's other end, kept so that stops can be answered
 	marks   []Mark
 	left    []LeftOut
-	changes *os.File // tells of changes in the workspace; nil without
+	changes *os.File      // tells of changes in the workspace; nil without
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
 	dials   chan struct{} // as many as may go on at once
 

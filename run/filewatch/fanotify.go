@@ -79,7 +79,7 @@ func newFanotify(group *os.File, root int, e eyes, emit func(Change)) (*fanotify
 }
 
 func (s *fanotify) file() *os.File { return s.f }
-func (s *fanotify) idle()          {}
+func (s *fanotify) idle()          { s.tree.idle() }
 
 func (s *fanotify) lost() int64 {
 	if s.tree.full {

@@ -286,6 +286,7 @@ func (s *inotify) idle() {
 	}
 	clear(s.moved)
 	clear(s.read)
+	s.tree.idle()
 }
 
 // relearn watches the folders that came while events were lost.

@@ -22,7 +22,7 @@ const (
 	lastBytes  = 2 * eventBytes // of the room, for the last one
 	massPart   = 1.0 / 2        // of the room, for events that count
 	slowPart   = 1.0 / 4        // of the room, for those that come slowly
-	maxYoung   = 16_384         // paths
+	maxYoung   = 65_536         // paths
 	maxRepeats = singles        // paths
 )
 

@@ -65,6 +65,7 @@ type tree struct {
 	nodes map[string]*node
 	white map[string]bool // keys of whiteouts
 	made  map[string]bool // keys of files that were made outside
+	dying []*node         // folders that were deleted, see idle
 	full  bool            // folders were left out
 }
 
@@ -195,12 +196,22 @@ func (t *tree) written(p *node, name string) {
 
 func (t *tree) deleted(p *node, name, key string, dir bool) {
 	path, in := t.path(p, name)
-	if dir {
-		t.drop(t.nodes[key])
+	if n := t.nodes[key]; dir && n != nil {
+		t.dying = append(t.dying, n)
 	}
 	if in && !t.white[key] {
 		t.emit(Change{Op: audit.FileDeleted, Path: path, Dir: dir})
 	}
+}
+
+// idle comes when every event was taken that there was. Until then a folder that was
+// deleted is known: fanotify makes one event of its coming and going, if both are in its
+// queue, and what happened in it meanwhile comes after that.
+func (t *tree) idle() {
+	for _, n := range t.dying {
+		t.drop(n)
+	}
+	t.dying = nil
 }
 
 func (t *tree) renamed(from *node, old string, to *node, name, key string, dir bool) {

@@ -80,6 +80,7 @@ func TestTree(t *testing.T) {
 		"echo >>a":                        {events: "create R/a a\nwrite R/a\nwrite W/#8", want: "modified a"},
 		"echo >>a, and no word of writes": {events: "create R/a a", blind: true, want: "modified a"},
 		"mktemp; rm":                      {events: "both R/x x", want: "created x, modified x, deleted x"},
+		"mkdir t; echo >t/x; rm -r t, all at once": {events: "both R/t/ t\nboth t/x x", want: "created t/, deleted t/, created t/x, modified t/x, deleted t/x"},
 		"mv d/e/b d/e/c": {events: "create W/#1/ d\nrename W/#1/ R/d/ d\ncreate W/#2/ e\nrename W/#2/ d/e/ e\ncreate e/b b\nrename e/b e/c b",
 			want: "renamed d/e/b>d/e/c"},
 		"rm a": {events: "create W/#1 w\ncreate W/#2 w\nrename W/#2 R/a w", want: "deleted a"},
@@ -137,6 +138,7 @@ func TestTreeBounded(t *testing.T) {
 	for i := range 2 * maxFolders {
 		tr.deleted(tr.root, fmt.Sprint(i), fmt.Sprint(i), true)
 	}
+	tr.idle()
 	if len(tr.nodes) != 1 || len(tr.root.folders) != 0 {
 		t.Errorf("%d folders are left", len(tr.nodes))
 	}
