@@ -208,7 +208,9 @@ func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
 	if upper, err = setUpWorkspace(s.plan); err != nil {
 		return sp, nil, layerError("overlay", err, "")
 	}
+	s.mark("workspace mounted")
 	s.changes = watchFiles(s.plan, upper)
+	s.mark("files watched")
 	if s.left, err = setUpSeeds(s.plan); err != nil {
 		return sp, nil, layerError("file view", err, "")
 	}

@@ -264,7 +264,9 @@ func (s *session) live() (end ending, err error) {
 		return end, err
 	}
 
+	s.trace.done("control served")
 	files := s.watchFiles()
+	s.trace.done("files watched")
 	s.sink.Emit(s.startRecord(files...))
 	s.tellLeftOut()
 	if err := s.trail.Commit(); err != nil {
