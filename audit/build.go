@@ -131,6 +131,10 @@ func build(s source, r *Redactor, record Record, at time.Time, b bounds) *entry 
 		h, root = s.approval(record, at)
 	case File:
 		h, root = s.file(record, at)
+	case LiveFile:
+		h, root = s.liveFile(record, at)
+	case LiveFiles:
+		h, root = s.liveFiles(record, at)
 	case Resources:
 		h, root = s.resources(record, at)
 	case RunState:

@@ -9,6 +9,14 @@ import (
 
 // file: a rename's old state is file, its new one file_result.
 func (s source) file(r File, at time.Time) (header, object) {
+	var u object
+	if r.Artifact {
+		u.flag("artifact", true)
+	}
+	return s.fileEvent(r, at, s.fileState(r), u)
+}
+
+func (s source) fileEvent(r File, at time.Time, state, u object) (header, object) {
 	h := header{
 		class:    fileActivity(),
 		severity: informational(),
@@ -36,14 +44,9 @@ func (s source) file(r File, at time.Time) (header, object) {
 		old := s.arena.object(4)
 		fileName(&old, r.OldPath, r.Type)
 		body.object("file", old)
-		body.object("file_result", s.fileState(r))
+		body.object("file_result", state)
 	} else {
-		body.object("file", s.fileState(r))
-	}
-
-	var u object
-	if r.Artifact {
-		u.flag("artifact", true)
+		body.object("file", state)
 	}
 	return h, s.root(h, body, u)
 }

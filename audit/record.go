@@ -173,7 +173,7 @@ const (
 	FileRenamed  FileOp = "renamed"
 )
 
-// File is a change in the workspace, found in the overlay.
+// File is a change in the workspace, found in the overlay when the run has ended.
 type File struct {
 	Op       FileOp `json:"op"`
 	Path     string `json:"path"` // relative to the workspace
@@ -183,6 +183,29 @@ type File struct {
 	Mode     uint32 `json:"mode"`
 	SHA256   string `json:"sha256,omitempty"`
 	Artifact bool   `json:"artifact,omitempty"` // kept in the artifacts folder
+}
+
+// LiveFile is a change in the workspace that was seen as it happened. It says what was
+// done, and File what has come of all of it; the one is never counted with the other.
+type LiveFile struct {
+	At      time.Time `json:"at"`
+	Op      FileOp    `json:"op"`
+	Path    string    `json:"path"` // relative to the workspace
+	OldPath string    `json:"old_path,omitempty"`
+	Type    string    `json:"type,omitempty"`  // "folder", or not known
+	Count   int64     `json:"count,omitempty"` // of changes that this stands for, from First to At
+	First   time.Time `json:"first"`
+}
+
+// LiveFiles are more such changes than each could have an event of its own.
+type LiveFiles struct {
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	Under    string    `json:"under"` // the folder that they have in common; "." is the workspace
+	Created  int64     `json:"created"`
+	Modified int64     `json:"modified"`
+	Deleted  int64     `json:"deleted"`
+	Renamed  int64     `json:"renamed"`
 }
 
 // LimitHit is a limit that was reached.
@@ -220,5 +243,7 @@ func (Connect) record()       {}
 func (ConnectClosed) record() {}
 func (DNS) record()           {}
 func (File) record()          {}
+func (LiveFile) record()      {}
+func (LiveFiles) record()     {}
 func (LimitHit) record()      {}
 func (Finding) record()       {}

@@ -21,7 +21,7 @@ type Style struct {
 // what came of it, and which rule said so. Its texts are as the event has them,
 // not yet safe for a terminal.
 type View struct {
-	Kind    string // "exec", "connect", "dns", "file" ...
+	Kind    string // "exec", "connect", "dns", "file", "live" ...
 	Verdict string // "allowed", "blocked", "failed"; empty where there was none
 	Target  string
 	By      string // the program
@@ -79,9 +79,11 @@ func (e Event) View() View {
 		}
 		v.Kind, v.Target = "tool", e.API.Operation+" asked for by "+e.Model.Name
 	case 100101, 100103, 100104:
-		v.Kind, v.Target = "file", strings.ToLower(e.ActivityName)+" "+e.File.Path
+		v.Kind, v.Target = e.fileKind(), strings.ToLower(e.ActivityName)+" "+e.File.Path
 	case 100105:
-		v.Kind, v.Target = "file", "rename "+e.File.Path+" to "+e.FileResult.Path
+		v.Kind, v.Target = e.fileKind(), "rename "+e.File.Path+" to "+e.FileResult.Path
+	case 100199:
+		v.Kind, v.Target = e.fileKind(), e.Message
 	case 300501, 300502, 300599:
 		v.Kind, v.Target = "approval", e.approvalView()
 	case 200401:
@@ -142,7 +144,7 @@ func Render(w io.Writer, e Event, style Style) error {
 	if v.By != "" {
 		b.WriteString(" by " + Printable(v.By))
 	}
-	if v.Count > 1 {
+	if v.Count > 1 && e.TypeUID != 100199 { // whose text says so
 		fmt.Fprintf(&b, " ×%d", v.Count)
 	}
 	if v.Rule != "" {

@@ -42,6 +42,10 @@ func kindOf(r Record) (string, bool) {
 		return "approval", true
 	case File:
 		return "file", true
+	case LiveFile:
+		return "live_file", true
+	case LiveFiles:
+		return "live_files", true
 	case LimitHit:
 		return "limit", true
 	case Resources:
@@ -115,6 +119,10 @@ func DecodeRecord(b []byte) (Record, error) {
 		return decode[Approval](b)
 	case "file":
 		return decode[File](b)
+	case "live_file":
+		return decode[LiveFile](b)
+	case "live_files":
+		return decode[LiveFiles](b)
 	case "resources":
 		return decode[Resources](b)
 	case "run_state":

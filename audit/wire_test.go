@@ -20,7 +20,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(string(b), `{"kind":"`), `"`)
 		kinds[kind] = true
 	}
-	if len(kinds) != 18 {
+	if len(kinds) != 20 {
 		t.Errorf("kinds %v", kinds)
 	}
 }

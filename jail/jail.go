@@ -37,6 +37,7 @@ type Options struct {
 type Jail struct {
 	Layers  []Layer
 	Upper   *os.File   // the overlay's upper layer; nil where there is none
+	Changes *os.File   // tells of changes in it, see MarkFiles; nil where PID 1 could not make it
 	PTY     *os.File   // the master; nil without a terminal
 	Network []*os.File // what the network hook made, in its order
 	Sockets []*os.File // listeners of Request.Sockets, in their order
@@ -265,6 +266,8 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 		switch name {
 		case "upper":
 			j.Upper = files[i]
+		case "changes":
+			j.Changes = files[i]
 		case "pty":
 			j.PTY = files[i]
 		case "listener":

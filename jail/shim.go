@@ -96,6 +96,7 @@ type shim struct {
 	tty     *os.File // the pty's other end, kept so that stops can be answered
 	marks   []Mark
 	left    []LeftOut
+	changes *os.File      // tells of changes in the workspace; nil without
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
 	dials   chan struct{} // as many as may go on at once
 
@@ -215,6 +216,9 @@ func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
 	if upper, err = setUpWorkspace(s.plan); err != nil {
 		return sp, nil, layerError("overlay", err, "")
 	}
+	s.mark("workspace mounted")
+	s.changes = watchFiles(s.plan, upper)
+	s.mark("files watched")
 	if s.left, err = setUpSeeds(s.plan); err != nil {
 		return sp, nil, layerError("file view", err, "")
 	}
@@ -245,6 +249,7 @@ func (s *shim) handOver(rep stageReport, upper, master *os.File, network []*os.F
 	}
 	add("listener", rep.listener)
 	add("upper", upper)
+	add("changes", s.changes)
 	add("pty", master)
 	for _, f := range network {
 		add("network", f)

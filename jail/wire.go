@@ -18,7 +18,7 @@ import (
 //	     │  stdio, binary (inherited)              │  network
 //	     │ ──────────── build + plan (memfd) ────▶ │  file view, overlay, pty, ruleset
 //	     │                                         │  clones the agent's stage, drops every capability
-//	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, pty?, network…]
+//	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, changes?, pty?, network…]
 //	     │  (or: failed)                           │
 //	     │ ◀───────────── settled (or: failed) ─── │  has made the threads that it may need
 //	     │ ──────── continue: the exec notification is answered ────▶ agent runs

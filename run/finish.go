@@ -22,6 +22,7 @@ func (s *session) finish(end ending, err error) error {
 		s.jail.Kill()
 	}
 	s.trace.done("jail killed")
+	s.files.Close()
 	s.observe()
 	if s.network != nil {
 		// Before the trail's end, so that its last records are in it.
@@ -63,6 +64,12 @@ func (s *session) finish(end ending, err error) error {
 		UserCPU: end.agent.UserCPU, SysCPU: end.agent.SysCPU, MaxRSS: end.agent.MaxRSS}
 	if list := s.reached.all(); len(list) > 0 {
 		re.Details = map[string]string{"limits": limitsText(list)}
+	}
+	if s.files != nil {
+		if re.Details == nil {
+			re.Details = map[string]string{}
+		}
+		re.Details["files seen live"] = s.files.String()
 	}
 	re.Budgets = s.budgetsUsed()
 	if err != nil {

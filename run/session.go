@@ -17,6 +17,7 @@ import (
 	"github.com/agentjail/agentjail/run/approval"
 	"github.com/agentjail/agentjail/run/approval/channel"
 	"github.com/agentjail/agentjail/run/changes"
+	"github.com/agentjail/agentjail/run/filewatch"
 	"github.com/agentjail/agentjail/run/ledger"
 	"github.com/agentjail/agentjail/run/otlp"
 	"github.com/agentjail/agentjail/run/react"
@@ -90,6 +91,8 @@ type session struct {
 
 	collector *otlp.Exporter // nil where the profile names none
 	watching  chan struct{}  // closed once there is a watch
+
+	files *filewatch.Watch // sees changes of the workspace as they happen; nil without
 
 	reserve reserve
 }
@@ -261,7 +264,10 @@ func (s *session) live() (end ending, err error) {
 		return end, err
 	}
 
-	s.sink.Emit(s.startRecord())
+	s.trace.done("control served")
+	files := s.watchFiles()
+	s.trace.done("files watched")
+	s.sink.Emit(s.startRecord(files...))
 	s.tellLeftOut()
 	if err := s.trail.Commit(); err != nil {
 		return end, fmt.Errorf("the trail can't be written: %w", err)
@@ -297,7 +303,7 @@ func limitValue(l *profiles.Limit) int64 {
 }
 
 // startRecord is the trail's first event.
-func (s *session) startRecord() audit.RunStart {
+func (s *session) startRecord(more ...jail.Layer) audit.RunStart {
 	r := audit.RunStart{RunID: s.id, Name: s.opt.Name, Argv: s.opt.Argv, Cwd: s.plan.Agent.Cwd,
 		Workspace: s.plan.Workspace.Path, WorkspaceMode: string(s.plan.Workspace.Mode), Profile: s.spec.Name,
 		ProfileHashes: map[string]string{}, Version: s.host.Version, Kernel: s.features.Kernel,
@@ -310,7 +316,7 @@ func (s *session) startRecord() audit.RunStart {
 		r.ProfileHashes[src.File] = src.SHA256
 	}
 	r.BinaryHash = <-s.hash
-	for _, l := range slices.Concat(s.jail.Layers, s.ownLayers()) {
+	for _, l := range slices.Concat(s.jail.Layers, s.ownLayers(), more) {
 		r.Layers = append(r.Layers, audit.Layer(l))
 	}
 	return r

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentjail/agentjail/audit"
 	"github.com/agentjail/agentjail/profiles"
+	"github.com/agentjail/agentjail/run/filewatch"
 	"github.com/agentjail/agentjail/run/monitor"
 	"github.com/agentjail/agentjail/run/react"
 )
@@ -30,6 +31,8 @@ type counter struct {
 	counts map[string]int64
 	dead   []audit.Process // that were killed since somebody asked
 	lost   []audit.Process // that ended, and nobody could say how
+
+	files atomic.Pointer[filewatch.Watch] // sees changes as they happen
 }
 
 // maxDead bounds the processes of a kind that are remembered.
@@ -123,7 +126,8 @@ func (c *counter) progress() monitor.Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tried := func(kind string) int64 { return c.counts[kind] + c.counts[kind+"_blocked"] + c.counts[kind+"_failed"] }
-	return monitor.Counts{Execs: tried("exec"), Connects: tried("connect"), Requests: tried("http"), Denials: refused(c.counts),
+	files := c.files.Load().Totals()
+	return monitor.Counts{Created: files.Created, Deleted: files.Deleted, Changed: files.Modified + files.Renamed, Execs: tried("exec"), Connects: tried("connect"), Requests: tried("http"), Denials: refused(c.counts),
 		Tokens: c.counts[countTokens], Cost: c.counts[countCost]}
 }
 
@@ -170,6 +174,10 @@ func (c *counter) totals() map[string]int64 {
 	out := make(map[string]int64, len(c.counts))
 	for k, v := range c.counts {
 		out[k] = v
+	}
+	// What was seen as it happened is not what has come of it, which is "file".
+	for k, v := range c.files.Load().Totals().Counts() {
+		out["live_"+k] = v
 	}
 	return out
 }

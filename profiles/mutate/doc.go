@@ -58,5 +58,6 @@ const (
 	Seeds             // of the home folder: they are the host's own
 	SeedLinks         // in seeds are copied as what they lead to
 	Redact            // credentials in the copies of settings
+	FileWatch         // nobody sees changes of files as they happen
 	layers
 )

@@ -31,7 +31,7 @@ const (
 
 // Anomaly is something that stands out, with the figures that say so.
 type Anomaly struct {
-	Signal  string             // "exec", "connect", "request", "tokens", "denial", "repeat", "regular"
+	Signal  string             // "exec", "connect", "request", "tokens", "denial", "file", "deletion", "repeat", "regular"
 	Title   string             // without anything of the agent's
 	Detail  string             // with the figures, and with names that the agent chose
 	Figures map[string]float64 //
@@ -46,15 +46,21 @@ type signal struct {
 	sustain    int     // windows in a row that it must be beyond
 	peak       float64 // a second, against earlier runs
 	sparse     bool    // windows without any are no part of its past
+	smooth     bool    // a window is judged by the mean of itself and those before it, of a peak
 }
 
 func signals() []signal {
 	return []signal{
-		{"exec", "executions", func(c Counts) int64 { return c.Execs }, 50, 12, 160, false},
-		{"connect", "connections", func(c Counts) int64 { return c.Connects }, 30, 12, 100, false},
-		{"request", "requests", func(c Counts) int64 { return c.Requests }, 30, 12, 100, false},
-		{"tokens", "tokens", func(c Counts) int64 { return c.Tokens }, 1000, 4, 5000, true},
-		{"denial", "refusals", func(c Counts) int64 { return c.Denials }, 5, 6, 20, false},
+		{"exec", "executions", func(c Counts) int64 { return c.Execs }, 50, 12, 160, false, false},
+		{"connect", "connections", func(c Counts) int64 { return c.Connects }, 30, 12, 100, false, false},
+		{"request", "requests", func(c Counts) int64 { return c.Requests }, 30, 12, 100, false, false},
+		{"tokens", "tokens", func(c Counts) int64 { return c.Tokens }, 1000, 4, 5000, true, false},
+		{"denial", "refusals", func(c Counts) int64 { return c.Denials }, 5, 6, 20, false, false},
+		{"file", "files made or changed", func(c Counts) int64 { return c.Created + c.Changed }, 200, 12, 1000, false, false},
+		// Thousands of files are deleted in an instant, so no window after it has any. What an
+		// install or a checkout deletes it makes anew: less what was made within a minute, not
+		// much is gone at its end, and it is at no six windows in a row.
+		{"deletion", "files deleted and not made anew", func(c Counts) int64 { return c.Deleted - c.Created }, 50, peakParts, 160, false, true},
 	}
 }
 
@@ -127,6 +133,9 @@ func (t *track) judge(d *Detector, rate float64) (found []Anomaly) {
 		t.peak = mean
 		found = append(found, t.againstEarlier(d)...)
 	}
+	if t.smooth {
+		rate = max(mean, 0)
+	}
 	return append(found, t.againstOwn(d, rate)...)
 }
 
@@ -185,8 +194,9 @@ func (t *track) againstEarlier(d *Detector) []Anomaly {
 	}
 	var peaks []float64
 	for _, p := range d.history {
-		if p.Span == d.peakSpan() {
-			peaks = append(peaks, p.Peaks[t.name])
+		// Runs of an older agentjail have no peak of what it did not look at.
+		if peak, ok := p.Peaks[t.name]; ok && p.Span == d.peakSpan() {
+			peaks = append(peaks, peak)
 		}
 	}
 	if len(peaks) < enough {

@@ -225,3 +225,67 @@ func TestBounded(t *testing.T) {
 		}
 	}
 }
+
+// Thousands of files that are gone at once, and what only looks like it.
+func TestDeletions(t *testing.T) {
+	quiet := func(i int, c *Counts) { c.Changed += int64(i % 2) }
+	at := func(second int, deleted, created int64) func(int, *Counts) {
+		return func(i int, c *Counts) {
+			if i == second {
+				c.Deleted += deleted
+				c.Created += created
+			}
+		}
+	}
+	v := newVirtual(Default())
+	v.pass(600, quiet)
+	v.pass(120, at(3, 5000, 0))
+	if v.signals() != "deletion" || v.found[0].Figures["rate"] < 80 {
+		t.Fatalf("5,000 files at once: %+v", v.found)
+	}
+	if v.pass(600, quiet); len(v.found) != 1 {
+		t.Errorf("it was told again: %+v", v.found)
+	}
+	for name, run := range map[string]func(v *virtual){
+		"at once":      func(v *virtual) { v.pass(60, at(3, 5000, 0)); v.pass(600, quiet) },
+		"a few":        func(v *virtual) { v.pass(600, quiet); v.pass(60, at(3, 500, 0)); v.pass(600, quiet) },
+		"git checkout": func(v *virtual) { v.pass(600, quiet); v.pass(60, at(3, 20_000, 21_000)); v.pass(600, quiet) },
+		"npm ci": func(v *virtual) {
+			v.pass(600, quiet)
+			v.pass(10, at(0, 30_000, 0))
+			v.pass(50, func(_ int, c *Counts) { c.Created += 600 })
+			v.pass(600, quiet)
+		},
+		"an archive that is unpacked": func(v *virtual) { v.pass(600, quiet); v.pass(60, at(3, 0, 60_000)); v.pass(600, quiet) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var history []Past
+			for i := range 10 {
+				history = append(history, Past{Run: fmt.Sprint(i), Span: time.Minute, Peaks: map[string]float64{"exec": 0.1}})
+			}
+			for _, h := range [][]Past{nil, history} {
+				v := newVirtual(Default(), h...)
+				if run(v); len(v.found) > 0 {
+					t.Errorf("found %+v", v.found)
+				}
+			}
+		})
+	}
+	// Against earlier runs it takes no past of the run's own.
+	var history []Past
+	for range enough {
+		history = append(history, Past{Span: time.Minute, Peaks: map[string]float64{"deletion": 0.5}})
+	}
+	v = newVirtual(Default(), history...)
+	if v.pass(90, at(3, 20_000, 0)); v.signals() != "deletion" {
+		t.Errorf("found %+v", v.found)
+	}
+}
+
+func TestFileFlood(t *testing.T) {
+	v := newVirtual(Default())
+	v.pass(600, func(i int, c *Counts) { c.Changed += int64(i % 3) })
+	if v.pass(200, func(i int, c *Counts) { c.Changed += 1000 }); v.signals() != "file" {
+		t.Errorf("found %+v", v.found)
+	}
+}

@@ -14,11 +14,17 @@ type Counts struct {
 	Denials  int64 `json:"denials"`
 	Tokens   int64 `json:"tokens"`
 	Cost     int64 `json:"cost_microusd"`
+
+	// Files of the workspace, seen as they were made, deleted, written or renamed.
+	Created int64 `json:"created,omitempty"`
+	Deleted int64 `json:"deleted,omitempty"`
+	Changed int64 `json:"changed,omitempty"`
 }
 
 // Minus is what was added since.
 func (c Counts) Minus(o Counts) Counts {
-	return Counts{c.Execs - o.Execs, c.Connects - o.Connects, c.Requests - o.Requests, c.Denials - o.Denials, c.Tokens - o.Tokens, c.Cost - o.Cost}
+	return Counts{c.Execs - o.Execs, c.Connects - o.Connects, c.Requests - o.Requests, c.Denials - o.Denials, c.Tokens - o.Tokens, c.Cost - o.Cost,
+		c.Created - o.Created, c.Deleted - o.Deleted, c.Changed - o.Changed}
 }
 
 // Usage is what a run's processes hold and have used at one moment.

@@ -14,7 +14,7 @@ func TestFold(t *testing.T) {
 	at := func(i int) Sample {
 		n := int64(i)
 		return Sample{At: start.Add(time.Duration(i) * time.Second), Usage: Usage{CPU: time.Duration(n) * time.Second / 2, Memory: n % 100, Processes: n % 7, Network: 3 * n, Source: "proc"},
-			Counts: Counts{n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n}}
+			Counts: Counts{Execs: n, Connects: 2 * n, Requests: 3 * n, Denials: 4 * n, Tokens: 5 * n, Cost: 6 * n}}
 	}
 	f := NewFold(at(0))
 	var events []audit.Resources
