@@ -120,6 +120,12 @@ func removeStray(d Dirs) ([]string, error) {
 		}
 		removed = append(removed, path)
 	}
+	early, err := strayEarly(d)
+	errs = append(errs, err)
+	for _, dir := range early {
+		gone, err := removeEarly(dir)
+		removed, errs = append(removed, gone...), append(errs, err)
+	}
 	return removed, errors.Join(errs...)
 }
 

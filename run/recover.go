@@ -156,6 +156,9 @@ func removeRuntime(d Dirs, dir string) error {
 			if err := removeTree(filepath.Join(path, dirUpper)); err != nil {
 				return err
 			}
+			if _, err := removeEarly(path); err != nil {
+				return err
+			}
 		}
 	}
 	return removeTree(dir)

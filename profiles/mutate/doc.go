@@ -58,5 +58,7 @@ const (
 	Seeds             // of the home folder: they are the host's own
 	SeedLinks         // in seeds are copied as what they lead to
 	Redact            // credentials in the copies of settings
+	Naming            // names that the agent gives in a direct workspace are not judged
+	Early             // folders of a direct workspace that are missing are not held
 	layers
 )

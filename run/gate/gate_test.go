@@ -268,3 +268,14 @@ func FuzzReasons(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkProtects: an agent that creates a file waits for it.
+func BenchmarkProtects(b *testing.B) {
+	g, err := New(nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		g.Protects("src/deep/er/component.test.js", false)
+	}
+}
