@@ -22,11 +22,11 @@ import (
 
 // Naming is a name that the agent would give to something in its workspace.
 type Naming struct {
-	Path   string // relative to the workspace
-	Dir    bool   // a folder gets it
-	From   string // of a folder that is moved: where it was, relative to the workspace
-	Source *os.File
-	Closed bool // such a folder can't be looked into
+	Path     string   // relative to the workspace
+	ReadOnly bool     // the folder is mounted so, and the kernel will refuse it (EROFS)
+	Dir      bool     // a folder gets it
+	From     string   // of a folder that is moved: where it was, relative to the workspace
+	Source   *os.File // that folder; nil where it can't be looked into
 }
 
 // NameJudge says why a name may not be given; "" is that it may.
@@ -92,7 +92,11 @@ func (w *namer) one(tid int, n naming) misnomer {
 	if errno != 0 || !inside {
 		return misnomer{errno: errno}
 	}
-	at := Naming{Path: joined(where, base), Dir: n.dir}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(parent, &fs); err != nil {
+		return misnomer{errno: errnoOf(err)}
+	}
+	at := Naming{Path: joined(where, base), ReadOnly: fs.Flags&unix.ST_RDONLY != 0, Dir: n.dir}
 	if n.moved != nil {
 		if errno := w.moved(tid, *n.moved, &at); errno != 0 {
 			return misnomer{errno: errno}
@@ -135,7 +139,6 @@ func (w *namer) moved(tid int, n naming, at *Naming) unix.Errno {
 	at.From = joined(where, base)
 	fd, err := unix.Openat(parent, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		at.Closed = true
 		return 0
 	}
 	at.Source = os.NewFile(uintptr(fd), base)
@@ -183,16 +186,21 @@ func (w *namer) deep(fd int) (string, bool, unix.Errno) {
 		if err != nil {
 			return "", false, errnoOf(err)
 		}
-		unix.Close(held)
-		held = above
 		path, err := pathOf(above)
-		if err == nil {
-			if _, inside := w.below(path); inside || within(w.workspace, path) {
-				return "", false, unix.ENAMETOOLONG
-			}
+		if err != nil {
+			unix.Close(held)
+			fd, held = above, above
+			continue
+		}
+		unix.Close(above)
+		_, inside := w.below(path)
+		switch {
+		case inside:
+			return "", false, unix.ENAMETOOLONG
+		case !within(w.workspace, path):
 			return "", false, 0
 		}
-		fd = above
+		up = "../" // that was too far, and went past where it lies
 	}
 	return "", false, unix.ENAMETOOLONG
 }

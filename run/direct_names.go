@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/agentjail/agentjail/jail"
@@ -27,6 +28,9 @@ type names struct {
 // judge says why a name may not be given: the gate protects it, or a folder that it would
 // be in, or something of a folder that is moved there.
 func (w *names) judge(n jail.Naming) string {
+	if top, _, _ := strings.Cut(n.Path, "/"); n.ReadOnly && !slices.Contains(w.guard.early, top) {
+		return "" // what was there at the start: git tries to write to its folder all the time
+	}
 	if why := w.within(path.Dir(n.Path)); why != "" {
 		return why
 	}
@@ -37,7 +41,7 @@ func (w *names) judge(n jail.Naming) string {
 		return ""
 	}
 	const unseen = "what is in it could be what the host executes or trusts by this name, and can't be looked at"
-	if n.Closed || n.Source == nil {
+	if n.Source == nil {
 		return unseen
 	}
 	found, err := changes.Places(n.Source, func(p string, folder bool) string {

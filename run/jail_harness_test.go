@@ -70,6 +70,7 @@ type caller struct {
 	stdin     io.Reader
 	cwd       string   // the workspace unless set
 	flags     []string // of run, of what goes on in the background
+	program   string   // instead of the binary under test
 }
 
 func newCaller(t testing.TB, profile string) *caller {
@@ -145,7 +146,11 @@ type outcome struct {
 // command is `agentjail run` with the caller's profile and environment, not started.
 func (c *caller) command(ctx context.Context, flags []string, argv ...string) *exec.Cmd {
 	args := append([]string{"run", "--profile", c.profile}, flags...)
-	cmd := exec.CommandContext(ctx, binary(c.t), append(append(args, "--"), argv...)...)
+	program := c.program
+	if program == "" {
+		program = binary(c.t)
+	}
+	cmd := exec.CommandContext(ctx, program, append(append(args, "--"), argv...)...)
 	cmd.Env, cmd.Dir, cmd.Stdin = c.env, c.workspace, c.stdin
 	if c.cwd != "" {
 		cmd.Dir = c.cwd

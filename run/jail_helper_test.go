@@ -37,6 +37,8 @@ func init() {
 		"restless":    restlessMain,
 		"deletes":     deletesMain,
 		"mapping":     mappingMain,
+		"names":       namesMain,
+		"namesrace":   namesRaceMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])

@@ -37,6 +37,7 @@ type compiled struct {
 	rule
 	exact map[string]bool // last parts without a wildcard
 	globs []string
+	deep  []string // those of globs with a slash, at any depth
 }
 
 // Extra is a line that a profile adds to the list.
@@ -85,6 +86,9 @@ func compile(r rule) (compiled, error) {
 			c.exact[p] = true
 		} else {
 			c.globs = append(c.globs, p)
+		}
+		if strings.Contains(p, "/") {
+			c.deep = append(c.deep, "**/"+p)
 		}
 	}
 	return c, nil
@@ -309,15 +313,14 @@ func (r *compiled) match(name string) bool {
 		return true
 	}
 	for _, p := range r.globs {
-		if !strings.Contains(p, "/") {
-			if doublestar.MatchUnvalidated(p, base) {
-				return true
-			}
-			continue
+		if !strings.Contains(p, "/") && doublestar.MatchUnvalidated(p, base) {
+			return true
 		}
-		// At any depth: what is trusted in the root of a project is trusted in the
-		// root of a project within it.
-		if doublestar.MatchUnvalidated(p, name) || doublestar.MatchUnvalidated("**/"+p, name) {
+	}
+	// At any depth: what is trusted in the root of a project is trusted in the
+	// root of a project within it.
+	for _, p := range r.deep {
+		if doublestar.MatchUnvalidated(p, name) {
 			return true
 		}
 	}
