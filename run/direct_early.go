@@ -136,7 +136,13 @@ func writeEarly(state string, e *earlyFolders) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(state, fileEarly), data, 0o600); err != nil {
+	// Beside and renamed: what was written before is not lost with half of it.
+	tmp := filepath.Join(state, "."+fileEarly)
+	err = os.WriteFile(tmp, data, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, filepath.Join(state, fileEarly))
+	}
+	if err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
 	return nil
@@ -155,8 +161,7 @@ func removeEarly(state string) (removed []string, err error) {
 	}
 	var e earlyFolders
 	if err := json.Unmarshal(data, &e); err != nil {
-		// It was killed while it wrote the first one, and had made none.
-		return nil, os.Remove(path)
+		return nil, os.Remove(path) // a power cut emptied it: nobody knows which they were
 	}
 	if removed, err = e.remove(); err != nil {
 		return removed, fmt.Errorf("the empty folders of %s: %w", e.Workspace, err)
