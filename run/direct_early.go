@@ -151,8 +151,20 @@ func writeEarly(state string, e *earlyFolders) error {
 // removeEarly removes the folders that a run made in its workspace, and says which: those
 // that are still the same and empty. What the host put something into is the host's.
 func removeEarly(state string) (removed []string, err error) {
-	path := filepath.Join(state, fileEarly)
-	data, err := os.ReadFile(path)
+	e, err := readEarly(state)
+	if err != nil || e == nil {
+		return nil, err
+	}
+	if removed, err = e.remove(false); err != nil {
+		return removed, fmt.Errorf("the empty folders of %s: %w", e.Workspace, err)
+	}
+	return removed, os.Remove(filepath.Join(state, fileEarly))
+}
+
+// readEarly gives nil where there is no record. One that can't be read names nothing: a power
+// cut emptied it, and nobody knows which they were.
+func readEarly(state string) (*earlyFolders, error) {
+	data, err := os.ReadFile(filepath.Join(state, fileEarly))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -160,17 +172,15 @@ func removeEarly(state string) (removed []string, err error) {
 		return nil, err
 	}
 	var e earlyFolders
-	if err := json.Unmarshal(data, &e); err != nil {
-		return nil, os.Remove(path) // a power cut emptied it: nobody knows which they were
+	if json.Unmarshal(data, &e) != nil {
+		return &earlyFolders{}, nil
 	}
-	if removed, err = e.remove(); err != nil {
-		return removed, fmt.Errorf("the empty folders of %s: %w", e.Workspace, err)
-	}
-	return removed, os.Remove(path)
+	return &e, nil
 }
 
-func (e *earlyFolders) remove() (removed []string, err error) {
-	root, err := unix.Open(e.Workspace, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// remove only says which it would remove where it is not done (dryRun).
+func (e *earlyFolders) remove(dryRun bool) (removed []string, err error) {
+	root, err := unix.Open(e.Workspace, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // "" is ENOENT
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
@@ -197,6 +207,12 @@ func (e *earlyFolders) remove() (removed []string, err error) {
 			case i < len(e.Made) && (at.Ino != e.Made[i].Ino || at.Born != e.Made[i].Born):
 				continue
 			case i >= len(e.Made) && name != e.first(i): // it never had this name
+				continue
+			}
+			if dryRun {
+				if list, err := os.ReadDir(filepath.Join(e.Workspace, name)); err == nil && len(list) == 0 {
+					removed = append(removed, filepath.Join(e.Workspace, name))
+				}
 				continue
 			}
 			switch err := unix.Unlinkat(root, name, unix.AT_REMOVEDIR); {

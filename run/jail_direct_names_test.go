@@ -263,11 +263,15 @@ func TestJailDirectEarlyCrash(t *testing.T) {
 			}
 		}
 		c.write(".claude/mine", "x\n")
+		text, err := c.agentjail(t.Context(), "clean", "--dry-run").CombinedOutput()
+		if err != nil || !strings.Contains(string(text), "would remove "+c.workspace+"/.vscode\n") || strings.Contains(string(text), "/.claude\n") {
+			t.Errorf("clean --dry-run: %v: %s", err, text)
+		}
 		if how == "run" {
 			c.setProfile("workspace { mode = \"readonly\" }")
 			c.must("true")
-		} else if text, err := c.agentjail(t.Context(), "clean").CombinedOutput(); err != nil {
-			t.Fatalf("clean: %v: %s", err, text)
+		} else if text, err := c.agentjail(t.Context(), "clean").CombinedOutput(); err != nil || !strings.Contains(string(text), "removed "+c.workspace+"/.vscode\n") {
+			t.Errorf("clean: %v: %s", err, text)
 		}
 		var got []string
 		entries, err := os.ReadDir(c.workspace)

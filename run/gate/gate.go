@@ -238,9 +238,13 @@ func (r *compiled) below(name []string) bool {
 }
 
 // early are folders that something on the host reads without anybody's doing more than
-// having the workspace open: an editor, a hook of git's, another agent. None is ".git": an
-// empty one makes "go build" fail (cmd/go asks git for the version).
-var early = []string{".claude", ".codex", ".cursor", ".devcontainer", ".fleet", ".gemini", ".githooks", ".husky", ".idea", ".opencode", ".vs", ".vscode", ".windsurf", ".zed"}
+// having the workspace open: an editor, a hook of git's, another agent.
+//
+// Not among them are those that something else takes for more than they are while they are
+// empty, as seen in 2026: ".git", with which "go build" fails (Go 1.26 asks git for the
+// version), and ".opencode", to which OpenCode 1.18 writes at its start if it is there, and
+// ends if it can't.
+var early = []string{".claude", ".codex", ".cursor", ".devcontainer", ".fleet", ".gemini", ".githooks", ".husky", ".idea", ".vs", ".vscode", ".windsurf", ".zed"}
 
 // Early are the folders of a workspace's root that nobody must make while an agent works
 // on the host's own folder, not for a moment: those of early that are protected with all
