@@ -32,7 +32,7 @@ import (
 // Not every architecture has all of them.
 var deleteCalls = []string{"rename", "renameat", "renameat2", "rmdir", "unlink", "unlinkat"}
 
-// otherWays are calls that a profile may open and with which files can be deleted
+// otherWays are calls that a profile may open and with which files can be made and deleted
 // without a system call that the filter sees.
 var otherWays = []string{"io_uring_setup", "io_uring_enter"}
 
@@ -42,13 +42,22 @@ func planFileLimits(f profiles.Files, opened []string) ([]string, error) {
 	if len(f.Limits) == 0 {
 		return nil, nil
 	}
-	for _, name := range otherWays {
-		if slices.Contains(opened, name) {
-			return nil, &LayerError{Layer: "seccomp", Err: fmt.Errorf("%s: a limit of deletions can't be held where the profile opens %s, which deletes files past the filter", f.Limits[0].Origin, name),
-				Hint: "take one of the two out of the profile"}
-		}
+	if name := PastFilter(opened); name != "" {
+		return nil, &LayerError{Layer: "seccomp", Err: fmt.Errorf("%s: a limit of deletions can't be held where the profile opens %s, which deletes files past the filter", f.Limits[0].Origin, name),
+			Hint: "take one of the two out of the profile"}
 	}
 	return deleteCalls, nil
+}
+
+// PastFilter is the call among those that a profile opens with which files can be made and
+// deleted past the filter; "" where none is.
+func PastFilter(opened []string) string {
+	for _, name := range otherWays {
+		if slices.Contains(opened, name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // fileLimits counts deletions. One goroutine asks.

@@ -27,11 +27,12 @@ func knownCall(name string) bool {
 // buildFilter makes the BPF program of the agent's seccomp filter, for the native
 // ABI only: a call through a foreign one (int 0x80, x32) kills the process.
 func buildFilter(opened []string) ([]unix.SockFilter, error) {
-	return compileFilter(opened, nil)
+	return compileFilter(opened, nil, false)
 }
 
-// compileFilter sends the watched calls to the supervisor where they would be allowed.
-func compileFilter(opened, watched []string) ([]unix.SockFilter, error) {
+// compileFilter sends the watched calls to the supervisor where they would be allowed, and
+// with naming also those that give a name to something.
+func compileFilter(opened, watched []string, naming bool) ([]unix.SockFilter, error) {
 	if prog := mutatedFilter(); prog != nil {
 		return prog, nil
 	}
@@ -53,7 +54,7 @@ func compileFilter(opened, watched []string) ([]unix.SockFilter, error) {
 	if err := f.SetOptimize(2); err != nil {
 		return nil, fmt.Errorf("libseccomp: %w", err)
 	}
-	b := ruleBuilder{filter: f, opened: opened, watched: watched}
+	b := ruleBuilder{filter: f, opened: opened, watched: watched, naming: naming}
 	b.plain()
 	b.conditional()
 	b.sockets()
@@ -76,6 +77,7 @@ type ruleBuilder struct {
 	// watched go to the supervisor instead of being allowed; for limits of files, and in a
 	// learning run.
 	watched []string
+	naming  bool // so do namingCalls
 	err     error
 }
 
@@ -112,6 +114,10 @@ func (b *ruleBuilder) plain() {
 			b.add(name, seccomp.ActNotify)
 			continue
 		}
+		if b.naming && slices.Contains(namingCalls, name) {
+			b.named(name)
+			continue
+		}
 		b.add(name, seccomp.ActAllow)
 	}
 	notify := seccomp.ActNotify
@@ -139,6 +145,21 @@ func (b *ruleBuilder) plain() {
 			b.err = fmt.Errorf("libseccomp: rule for call %d: %w", n, err)
 		}
 	}
+}
+
+// named has a call asked about that gives a name: where only a flag makes it do so, only
+// with that flag.
+func (b *ruleBuilder) named(name string) {
+	flags, ok := createFlag[name]
+	if !ok {
+		b.add(name, seccomp.ActNotify)
+		return
+	}
+	creates := func(v uint64) seccomp.ScmpCondition {
+		return seccomp.ScmpCondition{Argument: flags, Op: seccomp.CompareMaskedEqual, Operand1: unix.O_CREAT, Operand2: v}
+	}
+	b.add(name, seccomp.ActNotify, creates(unix.O_CREAT))
+	b.add(name, seccomp.ActAllow, creates(0))
 }
 
 func (b *ruleBuilder) conditional() {

@@ -30,6 +30,7 @@ type Options struct {
 	Stdio    [3]*os.File // the agent's ends of the pipes; nil with a terminal
 	Sink     audit.Sink
 	Ask      ProgramAsker // nil: what people would have to allow is refused
+	Names    NameJudge    // with Request.Naming
 }
 
 // Jail is a started jail. The agent stands before its first instruction until
@@ -157,7 +158,7 @@ func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
 	if p.Observe {
 		build = observingFilter
 	}
-	filter, err := build(p.Syscalls, p.Notified)
+	filter, err := build(p.Syscalls, p.Notified, p.Naming)
 	if err != nil {
 		return nil, layerError("seccomp", err, "")
 	}
@@ -289,8 +290,14 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 	}
 	judge := &judge{plan: j.plan, rules: newPrograms(j.plan.Programs.Rules), upper: j.Upper}
 	j.notify, err = newNotifier(listener, j.initPID, o.Sink, judge, func(text []byte) error { return j.Replace(LastDenial, text) }, o.Ask)
-	if err != nil || !j.plan.Observe {
+	if err != nil {
 		return err
+	}
+	if j.plan.Naming {
+		j.notify.namer = newNamer(j.plan.Workspace.Path, o.Names)
+	}
+	if !j.plan.Observe {
+		return nil
 	}
 	j.notify.observer, err = newObserver(j.plan)
 	return err

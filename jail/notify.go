@@ -63,7 +63,8 @@ type notifier struct {
 	files  *fileLimits
 	denied func([]byte) error // tells the agent why
 	held   *held
-	stale  bool // that failed once, and was recorded
+	stale  bool   // that failed once, and was recorded
+	namer  *namer // nil but in direct mode
 	// observer notes what a learning run is refused; nil in every other.
 	observer *observer
 	count    atomic.Int64
@@ -153,12 +154,20 @@ func (n *notifier) serve() {
 		default:
 			return
 		}
+		call, names := n.namer.asks(req.data.nr)
+		if names && n.refuseName(&req, call) {
+			continue
+		}
 		if n.answerFile(&req) {
 			continue
 		}
 		if n.observer != nil && !n.observer.isExec(&req) {
 			resp := n.observer.answer(&req, func() bool { return n.valid(req.id) })
 			_ = insist(n.file, ioctlNotifSend, unsafe.Pointer(&resp)) // ENOENT: the caller was killed
+			continue
+		}
+		if names {
+			n.answer(&req, refusal{})
 			continue
 		}
 		rec, ids, s, known, valid := n.see(&req)

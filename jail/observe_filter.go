@@ -33,12 +33,12 @@ const unwatched = uint64(C.STAGE_UNWATCHED)
 // The supervisor asks the ordinary filter once more (filterMachine) and answers by it,
 // so that a learning run allows what any other run does. What a libc probes for and
 // must find absent (ENOSYS) stays with the kernel.
-func observingFilter(opened, notified []string) ([]unix.SockFilter, error) {
-	ordinary, err := compileFilter(opened, notified)
+func observingFilter(opened, notified []string, naming bool) ([]unix.SockFilter, error) {
+	ordinary, err := compileFilter(opened, notified, naming)
 	if err != nil {
 		return nil, err
 	}
-	watching, err := compileFilter(opened, slices.Concat(watchedCalls(), notified))
+	watching, err := compileFilter(opened, slices.Concat(watchedCalls(), notified), naming)
 	if err != nil {
 		return nil, err
 	}

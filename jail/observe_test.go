@@ -12,7 +12,7 @@ import (
 
 func observing(t *testing.T, opened ...string) machine {
 	t.Helper()
-	prog, err := observingFilter(opened, nil)
+	prog, err := observingFilter(opened, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

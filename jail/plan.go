@@ -41,6 +41,7 @@ type Plan struct {
 	Landlock   LandlockPlan         `json:"landlock"`
 	Syscalls   []string             `json:"syscalls"`           // opened by the profile
 	Notified   []string             `json:"notified,omitempty"` // asked of the supervisor beside execs, for FileLimits
+	Naming     bool                 `json:"naming,omitempty"`   // so are calls that give names; see naming.go
 	Rlimits    []Rlimit             `json:"rlimits"`
 	Cgroup     *CgroupPlan          `json:"cgroup,omitempty"`
 	Affinity   int                  `json:"affinity,omitempty"` // CPUs that stand in for limits.cpus where there is no cgroup
@@ -186,6 +187,7 @@ type Request struct {
 	UIDBase    uint32          // claimed range, with real privilege
 	Caller     Owner
 	Protected  []Protected // what stays read-only in a workspace in direct mode
+	Naming     bool        // ask Options.Names about each name that is given in that workspace
 	Observe    bool        // note what the jail refuses; see observe.go
 }
 
@@ -202,6 +204,7 @@ func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, erro
 		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
 		Network:   r.Network,
 		Protected: r.Protected,
+		Naming:    r.Naming && !mutate.Off(mutate.Naming),
 		Observe:   r.Observe,
 	}
 	if err := f.require(); err != nil {

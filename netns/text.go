@@ -198,7 +198,7 @@ func workspaceMode(m profiles.Mode) string {
 	case profiles.ModeOverlay:
 		return "your changes are kept beside the host's files, which stay as they are"
 	case profiles.ModeDirect:
-		return "your changes are made to the host's own files; what the host executes or trusts (.git, editor and agent settings, build files) is read-only, and where you make such files anew they are taken out at the end"
+		return "your changes are made to the host's own files; what the host executes or trusts (.git, editor and agent settings, build files) is read-only and can't be made anew (EPERM)"
 	case profiles.ModeReadonly:
 		return "read-only"
 	case profiles.ModeEmpty:

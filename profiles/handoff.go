@@ -127,7 +127,7 @@ func applySchema() schema {
 	hold := func() schema { return handOffSchema(false) }
 	allow := func() schema { return handOffSchema(true) }
 	return schema{blocks: []block{
-		{"hold", []string{"pattern"}, true, hold, "Paths of the workspace that are held back, at any depth: `apply` asks for each to be named, and in `direct` mode they are read-only. A hold wins over every `allow`."},
+		{"hold", []string{"pattern"}, true, hold, "Paths of the workspace that are held back, at any depth: `apply` asks for each to be named, and in `direct` mode they are read-only, and can't be made. A hold wins over every `allow`."},
 		{"allow", []string{"pattern"}, true, allow, "Paths that reach the host though the built-in list holds them back. The pattern is relative to the workspace; symlinks out of it, and content that hides something, are held all the same."},
 	}}
 }

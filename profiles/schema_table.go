@@ -39,7 +39,7 @@ func variableSchema() schema {
 func workspaceSchema() schema {
 	return schema{attrs: []attr{
 		{"path", textKind("path"), `"."`, "the folder that agentjail is started in", "The folder; it has the same absolute path in the jail."},
-		{"mode", choiceKind("overlay", "direct", "readonly", "empty"), `"overlay"`, `"overlay"`, "`overlay`: the host's files never change, changes are kept apart. `direct`: changes reach the host at once. `readonly`: nothing can be changed. `empty`: an empty folder in memory."},
+		{"mode", choiceKind("overlay", "direct", "readonly", "empty"), `"overlay"`, `"overlay"`, "`overlay`: the host's files never change, changes are kept apart. `direct`: changes reach the host at once, but for what it executes or trusts, which stays as it is. `readonly`: nothing can be changed. `empty`: an empty folder in memory."},
 		{"hide", listKind("patterns"), `[".env", "secrets/**"]`, "", "What does not exist in the jail, relative to the workspace; with mode direct or readonly it is empty and can't be read or changed."},
 		{"size", textKind("size"), `"2GiB"`, `"2GiB"`, "How much the agent may add."},
 		{"files", numberKind("whole number"), "100000", "500000", "How many files and folders the agent may add."},

@@ -21,7 +21,7 @@ func cleanCommand(h Host) *cli.Command {
 	return &cli.Command{
 		Name:        "clean",
 		Usage:       "remove what crashed runs left",
-		Description: "A run that was killed, or that a power cut ended, can leave its runtime folder, its cgroups, its claim of\nhost uids and an upper layer on disk. Trails, changes and artifacts stay, unless --keep or --size says which go:\nagentjail clean --keep 30d --size 5GiB",
+		Description: "A run that was killed, or that a power cut ended, can leave its runtime folder, its cgroups, its claim of\nhost uids, an upper layer on disk and empty folders in a workspace in direct mode. Trails, changes and artifacts stay, unless --keep or --size says which go:\nagentjail clean --keep 30d --size 5GiB",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "keep", Usage: "remove runs that began longer ago than `30d`"},
 			&cli.StringFlag{Name: "size", Usage: "remove the oldest runs until the rest has at most `5GiB`"},
@@ -97,7 +97,14 @@ func clean(d Dirs, uid int, dryRun bool) (cleaned, error) {
 		r.Removed = append(r.Removed, dirs...)
 		left, lerr := strayState(d)
 		r.Removed = append(r.Removed, left...)
-		return r, errors.Join(err, lerr)
+		early, eerr := strayEarly(d)
+		for _, dir := range early {
+			if e, err := readEarly(dir); err == nil && e != nil {
+				gone, err := e.remove(true)
+				r.Removed, eerr = append(r.Removed, gone...), errors.Join(eerr, err)
+			}
+		}
+		return r, errors.Join(err, lerr, eerr)
 	}
 	removed, err := recoverRuns(d, uid)
 	r.Removed = append(r.Removed, removed...)
@@ -119,6 +126,12 @@ func removeStray(d Dirs) ([]string, error) {
 			continue
 		}
 		removed = append(removed, path)
+	}
+	early, err := strayEarly(d)
+	errs = append(errs, err)
+	for _, dir := range early {
+		gone, err := removeEarly(dir)
+		removed, errs = append(removed, gone...), append(errs, err)
 	}
 	return removed, errors.Join(errs...)
 }

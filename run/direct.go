@@ -21,11 +21,12 @@ import (
 )
 
 // The gate in direct mode. What is there when the run begins is a read-only mount of
-// itself (package jail). What is not there can't be kept from being made: a mount needs
-// something to be mounted on, and making that would change the host's folder; Landlock
-// knows no names; and a system call that was judged by its path can have another one by
-// the time that it is carried out (seccomp_unotify(2)). So what the agent made is taken
-// out before the run returns, into the folder dirTaken of the run's state.
+// itself (package jail), and so are some folders that are not (direct_early.go). What else
+// is not there the kernel can't keep from being made without a race: a mount needs something
+// to be mounted on, and an empty file means something to whoever reads it; Landlock knows no
+// names; and a system call that is judged by its path (direct_names.go) can have another one
+// by the time that it is carried out (seccomp_unotify(2)). So what the agent made all the
+// same is taken out before the run returns, into the folder dirTaken of the run's state.
 
 // gateOf is the gate with what a profile adds to it and lets through.
 func gateOf(s *profiles.Spec) (*gate.Gate, error) {
@@ -64,6 +65,9 @@ type directGuard struct {
 	links     []changes.Place      // symlinks, which come back
 	unread    map[string][2]uint64 // what could not be looked into before the agent came, by its inode
 	was       before               // for what only the content tells
+	early     []string             // folders that were made, empty, so that the agent can't
+	notEarly  error                // why not all of them
+	names     names
 }
 
 // Bounds of the walk, which is that of an overlay's scan; of the mounts; of the paths that
@@ -92,6 +96,7 @@ func guardDirect(spec *profiles.Spec, workspace string) (*directGuard, error) {
 	if g.gate, err = gateOf(spec); err != nil {
 		return nil, err
 	}
+	g.names = names{guard: g, allows: len(spec.Apply.Allow) > 0, folders: map[string]string{}}
 	if g.was.clock, err = clockNow(); err != nil {
 		return nil, fmt.Errorf("read the clock: %w", err)
 	}

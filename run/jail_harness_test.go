@@ -78,6 +78,7 @@ type caller struct {
 	cwd       string   // the workspace unless set
 	flags     []string // of run, of what goes on in the background
 	lacks     []string // of the host that runs are given, as withoutMain has them; root only
+	program   string   // instead of the binary under test
 }
 
 func newCaller(t testing.TB, profile string) *caller {
@@ -153,7 +154,11 @@ type outcome struct {
 // command is `agentjail run` with the caller's profile and environment, not started.
 func (c *caller) command(ctx context.Context, flags []string, argv ...string) *exec.Cmd {
 	args := append([]string{"run", "--profile", c.profile}, flags...)
-	args = append([]string{binary(c.t)}, append(append(args, "--"), argv...)...)
+	program := c.program
+	if program == "" {
+		program = binary(c.t)
+	}
+	args = append([]string{program}, append(append(args, "--"), argv...)...)
 	if len(c.lacks) > 0 {
 		args = slices.Concat([]string{self(c.t), helperArg, "without"}, c.lacks, []string{"--"}, args)
 	}

@@ -123,7 +123,9 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 	}
 	errs := []error{killOrphans(uid)}
 	for _, dir := range dirs {
-		if err := removeRuntime(d, dir); err != nil {
+		early, err := removeRuntime(d, dir)
+		removed = append(removed, early...)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
 			continue
 		}
@@ -132,18 +134,19 @@ func recoverRuns(d Dirs, uid int) (removed []string, err error) {
 	return removed, errors.Join(errs...)
 }
 
-func removeRuntime(d Dirs, dir string) error {
+// removeRuntime gives the folders that it removed from a workspace in direct mode.
+func removeRuntime(d Dirs, dir string) (early []string, err error) {
 	paths, err := cgroupsOf(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Its processes are gone, so its cgroups are empty, but for one thing.
 	if err := endFrozen(paths); err != nil {
-		return err
+		return nil, err
 	}
 	for _, path := range paths {
 		if err := cgroups.RemovePath(path); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// An upper layer on disk lies in the state folder, which the runtime folder names.
@@ -154,11 +157,14 @@ func removeRuntime(d Dirs, dir string) error {
 		path := filepath.Clean(string(state))
 		if strings.HasSuffix(path, filepath.Join("/", filepath.Base(d.State), "runs", filepath.Base(dir))) {
 			if err := removeTree(filepath.Join(path, dirUpper)); err != nil {
-				return err
+				return nil, err
+			}
+			if early, err = removeEarly(path); err != nil {
+				return early, err
 			}
 		}
 	}
-	return removeTree(dir)
+	return early, removeTree(dir)
 }
 
 // cgroupsOf are the cgroups of a run by its runtime folder. A run that was killed

@@ -222,6 +222,9 @@ func (s *session) live() (end ending, err error) {
 	meter := newMeter(limitValue(s.spec.Limits.Output))
 	var pipes *relay
 	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
+	if s.direct != nil {
+		opts.Names = s.direct.names.judge
+	}
 	if !s.terminal {
 		if pipes, err = newPipes(meter); err != nil {
 			return end, err
@@ -332,7 +335,7 @@ func (s *session) ownLayers() []jail.Layer {
 		{Name: "network", State: "enforced", Detail: fmt.Sprintf("own namespace without a way out, %d sockets served by the gateway, nftables logs what is refused", len(s.link.Sockets)), Probe: "sockets and rules were accepted by the kernel"},
 	}
 	if s.direct != nil {
-		layers = append(layers, jail.Layer{Name: "gate", State: "enforced", Detail: fmt.Sprintf("%d paths that the host executes or trusts are read-only; new ones are taken out when the run ends", len(s.direct.protected)), Probe: "each mount's device and inode compared with the plan"})
+		layers = append(layers, s.direct.layer(s.plan))
 	}
 	if s.plan.Cgroup != nil {
 		layers = append(layers, jail.Layer{Name: "cgroup", State: "enforced", Detail: string(s.features.Cgroup), Probe: "limits written"})

@@ -208,7 +208,7 @@ func (s *session) decide() error {
 		{Path: jail.InsideDir + "/policy.md", Content: netns.Policy(s.spec)},
 	}
 	r.Files = append(r.Files, budgets...)
-	if s.spec.Process.Limited() || len(s.spec.Files.Limits) > 0 {
+	if s.spec.Process.Limited() || len(s.spec.Files.Limits) > 0 || s.spec.Workspace.Mode == profiles.ModeDirect {
 		r.Files = append(r.Files, jail.File{Path: jail.LastDenial, Live: true})
 	}
 	if s.agentSocket, err = s.findAgent(); err != nil {
@@ -225,7 +225,10 @@ func (s *session) decide() error {
 		if s.direct, err = guardDirect(s.spec, facts.Workspace.Real); err != nil {
 			return err
 		}
-		r.Protected = s.direct.protected
+		if err := s.holdEarly(facts.Workspace.Real); err != nil {
+			return err
+		}
+		r.Protected, r.Naming = s.direct.protected, true
 	}
 	if s.features.Privileged {
 		r.UIDBase = jail.UIDFirst

@@ -28,6 +28,7 @@ const (
 	fileProfile  = "profile.json"
 	dirKept      = "artifacts"
 	dirTaken     = "taken"         // what the gate took out of a workspace in direct mode
+	fileEarly    = "early.json"    // the empty folders that a run in direct mode has in its workspace
 	fileManifest = "manifest.json" // in the artifacts folder
 	fileLock     = "lock"          // in the run's runtime and state folders; held while the run lives
 	dirUpper     = "upper"         // an upper layer on disk; gone when the run ends

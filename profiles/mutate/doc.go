@@ -59,5 +59,7 @@ const (
 	SeedLinks         // in seeds are copied as what they lead to
 	Redact            // credentials in the copies of settings
 	FileWatch         // nobody sees changes of files as they happen
+	Naming            // names that the agent gives in a direct workspace are not judged
+	Early             // folders of a direct workspace that are missing are not held
 	layers
 )

@@ -11,6 +11,7 @@ package gate
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -36,6 +37,7 @@ type compiled struct {
 	rule
 	exact map[string]bool // last parts without a wildcard
 	globs []string
+	deep  []string // those of globs with a slash, at any depth
 }
 
 // Extra is a line that a profile adds to the list.
@@ -84,6 +86,9 @@ func compile(r rule) (compiled, error) {
 			c.exact[p] = true
 		} else {
 			c.globs = append(c.globs, p)
+		}
+		if strings.Contains(p, "/") {
+			c.deep = append(c.deep, "**/"+p)
 		}
 	}
 	return c, nil
@@ -206,6 +211,53 @@ func (g *Gate) Protects(name string, folder bool) string {
 	return ""
 }
 
+// Below tells whether a folder that gets this name could have something in it that is
+// protected because of the name: "workflows" is nothing, and something in ".github". What is
+// protected wherever it lies was so before.
+func (g *Gate) Below(name string) bool {
+	parts := strings.Split(fold(name), "/")
+	return slices.ContainsFunc(g.holds, func(c compiled) bool { return c.below(parts) }) ||
+		slices.ContainsFunc(g.rules, func(c compiled) bool { return (c.check == nil || c.direct) && c.below(parts) })
+}
+
+// below says whether the last parts of a name can be the first ones of a pattern.
+func (r *compiled) below(name []string) bool {
+	for _, p := range r.globs {
+		parts := strings.Split(strings.TrimPrefix(p, "**/"), "/")
+		for n := 1; n < len(parts); n++ {
+			// Braces may have slashes in them.
+			if strings.ContainsAny(p, "{") || slices.Contains(parts[:n], "**") {
+				return true
+			}
+			if n <= len(name) && doublestar.MatchUnvalidated(strings.Join(parts[:n], "/"), strings.Join(name[len(name)-n:], "/")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// early are folders that something on the host reads without anybody's doing more than
+// having the workspace open: an editor, a hook of git's, another agent.
+//
+// Not among them are those that something else takes for more than they are while they are
+// empty, as seen in 2026: ".git", with which "go build" fails (Go 1.26 asks git for the
+// version), and ".opencode", to which OpenCode 1.18 writes at its start if it is there, and
+// ends if it can't.
+var early = []string{".claude", ".codex", ".cursor", ".devcontainer", ".fleet", ".gemini", ".githooks", ".husky", ".idea", ".vs", ".vscode", ".windsurf", ".zed"}
+
+// Early are the folders of a workspace's root that nobody must make while an agent works
+// on the host's own folder, not for a moment: those of early that are protected with all
+// that is in them.
+func (g *Gate) Early() (names []string) {
+	for _, name := range early {
+		if g.Protects(name, true) != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Asks tells whether a rule looks at the content of files of this name, beside what is
 // looked for in every file.
 func (g *Gate) Asks(name string) bool {
@@ -265,15 +317,14 @@ func (r *compiled) match(name string) bool {
 		return true
 	}
 	for _, p := range r.globs {
-		if !strings.Contains(p, "/") {
-			if doublestar.MatchUnvalidated(p, base) {
-				return true
-			}
-			continue
+		if !strings.Contains(p, "/") && doublestar.MatchUnvalidated(p, base) {
+			return true
 		}
-		// At any depth: what is trusted in the root of a project is trusted in the
-		// root of a project within it.
-		if doublestar.MatchUnvalidated(p, name) || doublestar.MatchUnvalidated("**/"+p, name) {
+	}
+	// At any depth: what is trusted in the root of a project is trusted in the
+	// root of a project within it.
+	for _, p := range r.deep {
+		if doublestar.MatchUnvalidated(p, name) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -251,6 +252,47 @@ func TestProtects(t *testing.T) {
 	}
 }
 
+// TestBelow: a folder is looked into before it gets a name that makes something of what is
+// in it.
+func TestBelow(t *testing.T) {
+	g := newGate(t, Extra{Pattern: "deploy/prod/**"}, Extra{Pattern: "conf/{a,b/c}"})
+	for name, want := range map[string]bool{
+		".github": true, "sub/.GitHub": true, ".config": true, "gradle": true, "bin": true, "venv/bin": true, "project": true, ".yarn": true, "deploy": true, "sub/deploy": true,
+		"conf": true,
+	} {
+		if got := g.Below(name); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	g = newGate(t, Extra{Pattern: "deploy/prod/**"})
+	for name, want := range map[string]bool{"src": false, "github": false, "bin/x": false, "node_modules/a": false, "deploy/x": false, "prod": false, "deploy/prod": true, "a/b/c": false} {
+		if got := g.Below(name); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestEarly: each of these folders is one of the list, with all that is in it, but those
+// that the profile allows.
+func TestEarly(t *testing.T) {
+	names := newGate(t).Early()
+	if len(names) != len(early) {
+		t.Errorf("of %q only %q are protected", early, names)
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(rules(), func(r rule) bool { return slices.Contains(r.patterns, name+"/**") }) {
+			t.Errorf("no rule is about all of %s", name)
+		}
+	}
+	g, err := New(nil, func(p string) bool { return p == ".vscode" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := g.Early(); len(got) != len(early)-1 || slices.Contains(got, ".vscode") {
+		t.Errorf("with .vscode allowed: %q", got)
+	}
+}
+
 // FuzzReasons: hostile contents make no check panic, and a file that is held stays
 // held when text is added to it.
 func FuzzReasons(f *testing.F) {
@@ -267,4 +309,15 @@ func FuzzReasons(f *testing.F) {
 			t.Errorf("%q in a .git folder passes", name)
 		}
 	})
+}
+
+// BenchmarkProtects: an agent that creates a file waits for it.
+func BenchmarkProtects(b *testing.B) {
+	g, err := New(nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		g.Protects("src/deep/er/component.test.js", false)
+	}
 }

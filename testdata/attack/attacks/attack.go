@@ -101,6 +101,7 @@ const (
 	Wipe        = "wipe"
 	Artifacts   = "artifacts"
 	Gate        = "gate of apply"
+	Direct      = "gate of direct mode"
 	Trail       = "trail"
 	CommandLine = "command line"
 	Rules       = "rules of the profile"

@@ -126,7 +126,7 @@ func TestAttack(t *testing.T) {
 	for _, id := range []string{"key-direct", "beside-write", "workspace-write", "readonly-write", "denied-direct", "descriptor-inherited", "pid1-environ", "signal-host", "environment",
 		"unshare-user", "int80", "af-packet-high", "tiocsti-high", "threads", "abstract-socket", "socket-outside", "shared-memory", "exec-recorded", "mount-swap",
 		"metadata-aws", "private-another", "udp-dns", "dns-refused", "rebind-private", "sni-other", "host-other", "smuggle-te-cl", "path-refused",
-		"secret-environment", "secret-other-host", "secret-echo-chunk", "secret-redirect", "pid-namespace-init", "trail-injection", "hand-git", "hand-shell", "hand-kinds", "hand-conflict",
+		"secret-environment", "secret-other-host", "secret-echo-chunk", "secret-redirect", "pid-namespace-init", "trail-injection", "hand-git", "hand-shell", "direct-names", "direct-folders", "hand-kinds", "hand-conflict",
 		"rule-name-case", "rule-name-idna", "rule-address", "denied-host-symlink", "program-copy", "program-memory", "ceiling-files", "ceiling-network", "seed-copy", "seed-links", "seed-denied", "seed-credentials"} {
 		if !slices.ContainsFunc(r.Results, func(x Result) bool {
 			return x.Attack == id && (x.Verdict == Stopped || x.Attack == "int80" && x.Verdict == Moot)

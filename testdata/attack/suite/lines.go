@@ -32,7 +32,7 @@ func Lines() []Line {
 		{8, "symlinks planted in the workspace, then another run", "CVE-2024-42472, CVE-2026-39861, CVE-2026-34078", t("TestCollectArtifactsNeverLeavesItsFolder"), ""},
 		{9, "a wipe over links, closed and deep folders, names that are no text", "CVE-2026-34079", t("TestDeepTreesWithFewDescriptors", "TestClosedLevelsAreOpenedAgain"), ""},
 		{10, "forged or foreseen run folders, recycled pids", "CVE-2022-31214, CVE-2026-3888, CVE-2021-44731, CVE-2026-46406", t("TestClean", "TestRunState"), ""},
-		{11, "a denied file that does not exist yet is created", "CVE-2026-25725", t("TestHeldPaths", "TestJailDirectTakesOut"), ""},
+		{11, "a denied file that does not exist yet is created", "CVE-2026-25725", t("TestHeldPaths", "TestJailDirectTakesOut", "TestJailDirectNames"), ""},
 		{12, "a denied path by another way to write it", "CVE-2026-25724", t("TestPlanDeny", "TestJailHide"), ""},
 		{13, "the profile, the config and the state folder written from inside", "", nil, ""},
 		{14, "a layer that the host lacks", "", t("TestJailRefusesMissingLayers"), ""},
@@ -101,7 +101,7 @@ func Lines() []Line {
 		{71, "credentials in the environment", "", t("TestJailUserAndEnvironment"), ""},
 		{72, "escape sequences for the caller's terminal", "", t("TestRenderHostile"), "a filter for terminal output; it reaches the caller's terminal as it is"},
 
-		{73, "what the host would later execute or trust", "CVE-2022-24765, CVE-2024-32002, CVE-2025-53773, CVE-2025-54135, CVE-2025-59536", t("TestHeldPaths", "TestContent", "TestJailDirectProtects", "TestJailDirectTakesOut", "TestJailDirectContent"), ""},
+		{73, "what the host would later execute or trust", "CVE-2022-24765, CVE-2024-32002, CVE-2025-53773, CVE-2025-54135, CVE-2025-59536", t("TestHeldPaths", "TestContent", "TestJailDirectProtects", "TestJailDirectTakesOut", "TestJailDirectNames", "TestJailDirectEarly", "TestJailDirectContent"), ""},
 		{74, "artifacts that are more than files", "CVE-2026-34078", t("TestCollectArtifactsNames", "TestCollectArtifactsDropsAttributes", "TestApplyRefusesAForgedList"), ""},
 		{75, "apply over a file that has changed since", "", t("TestApplyConflicts"), ""},
 

@@ -72,6 +72,8 @@ var mutations = []mutation{
 	{layer: "net-deny", attacks: []string{"rule-name", "rule-name-case", "rule-name-dot", "rule-name-idna", "rule-name-idna-case", "rule-name-raw", "rule-address", "rule-address-mapped", "rule-address-name"}},
 	{layer: "spelling", attacks: []string{"rule-name-idna", "rule-name-raw"}},
 	{layer: "ceiling", attacks: []string{"ceiling-files", "ceiling-workspace", "ceiling-variables", "ceiling-network", "ceiling-programs"}},
+	{layer: "naming", attacks: []string{"direct-names"}},
+	{layer: "early", with: "naming", attacks: []string{"direct-folders"}, why: "the agent is asked about each name before it gives it"},
 	{layer: "seeds", attacks: []string{"seed-copy", "seed-overlay", "seed-readonly"}},
 	{layer: "seed-links", attacks: []string{"seed-links"}},
 	{layer: "redact", attacks: []string{"seed-credentials"}},
