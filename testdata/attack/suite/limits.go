@@ -87,7 +87,7 @@ func limitScenarios() []scenario {
 					return "", mootError("the state folder can hold no upper layer, and the run is refused")
 				case strings.Contains(e.stdout, "beyond"):
 					return fmt.Sprintf("it got beyond the limit: %s", strings.ReplaceAll(l.limit, "\n", " ")), nil
-				case l.layer == attacks.Sampler && (e.code != 137 || !strings.Contains(e.stderr, "limit reached")):
+				case l.layer == attacks.Sampler && (e.code != 137 || !e.has("end", "limit reached")):
 					return "", fmt.Errorf("the attack was not ended for what it took: exit code %d, stdout %q\n%s", e.code, e.stdout, e.stderr)
 				case !strings.Contains(e.stdout, "tried") && e.code != 137:
 					return "", fmt.Errorf("the attack did not come to its end: exit code %d, stdout %q\n%s", e.code, e.stdout, e.stderr)

@@ -59,7 +59,7 @@ func (r Report) write(w io.Writer) error {
 		fmt.Fprintf(&b, "%s%-3d %-24s %s: %s\n", x.Group, x.Line, x.Attack, audit.Printable(x.What), audit.Printable(verdict))
 	}
 	b.WriteByte('\n')
-	for _, group := range strings.Split("ABCDEFGHI", "") {
+	for _, group := range strings.Split("ABCDEFGHIJ", "") {
 		count := map[Verdict]int{}
 		for _, x := range r.Results {
 			if x.Group == group {
