@@ -154,11 +154,6 @@ func attach(src int, m Mount) error {
 	return os.NewSyscallError("move_mount", unix.MoveMount(tree, "", unix.AT_FDCWD, m.Target, unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
-func replaced(m Mount) error {
-	return &LayerError{Layer: "file view", Err: fmt.Errorf("%s was replaced by something else while the jail was being built", m.Source),
-		Hint: "something on the host renames or links folders at this moment; run again when it is done"}
-}
-
 // ensureDir makes a mount point that lies below a fresh tmpfs; all others were made
 // with the root, which is read-only by now.
 func ensureDir(path string) error {
