@@ -102,7 +102,11 @@ func mountOne(m Mount, host int, stage string) error {
 	if m.Kind == MountView {
 		return mountView(src, m)
 	}
-	return attach(src, m)
+	err = attach(src, m)
+	if errors.Is(err, unix.ENOENT) && unix.Fstat(src, &st) == nil && st.Nlink == 0 {
+		return replaced(m) // after it was looked at: what has no name any more can't be mounted
+	}
+	return err
 }
 
 // mountView shows a folder through an overlay without an upper layer, for the sake of
