@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,11 +33,13 @@ type CommandError struct {
 	Command  string
 	NotFound bool
 	Err      error
+	Hint     string // of who knows the host; else there is a general one
 }
 
 func (e *CommandError) Error() string {
 	if e.NotFound {
-		return fmt.Sprintf("command %q was not found in the jail\nhint: the jail sees only what the profile reads or executes; name its folder in files { exec = [...] }", e.Command)
+		return fmt.Sprintf("command %q was not found in the jail\nhint: %s", e.Command, cmp.Or(e.Hint,
+			"the jail sees only what the profile reads or executes; name its folder in files { exec = [...] }"))
 	}
 	return fmt.Sprintf("command %q can't be executed in the jail: %v", e.Command, e.Err)
 }

@@ -95,7 +95,18 @@ type End struct {
 
 // Start builds the jail. When it returns without an error every layer is in force
 // and was tried; the agent waits for Release. On an error nothing is left running.
-func Start(p *Plan, o Options) (_ *Jail, err error) {
+//
+// Where a file was replaced meanwhile, the plan is brought up to date and it begins anew.
+func Start(p *Plan, o Options) (*Jail, error) {
+	for tries := 0; ; tries++ {
+		j, err := begin(p, o)
+		if err == nil || tries == renewals || !p.renew(err) {
+			return j, err
+		}
+	}
+}
+
+func begin(p *Plan, o Options) (_ *Jail, err error) {
 	// Modes of what libcontainer creates must not depend on the caller's umask: the
 	// jail's user is another one.
 	old := unix.Umask(0o022)
@@ -252,6 +263,9 @@ func (m message) err(p *Plan) error {
 			ce.Err = errors.New(m.Error)
 		}
 		return ce
+	}
+	if m.Replaced != "" {
+		return &LayerError{Layer: m.Layer, Err: &replacedError{m.Replaced}, Hint: m.Hint}
 	}
 	return &LayerError{Layer: m.Layer, Err: errors.New(m.Error), Hint: m.Hint}
 }

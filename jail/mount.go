@@ -102,7 +102,11 @@ func mountOne(m Mount, host int, stage string) error {
 	if m.Kind == MountView {
 		return mountView(src, m)
 	}
-	return attach(src, m)
+	err = attach(src, m)
+	if errors.Is(err, unix.ENOENT) && unix.Fstat(src, &st) == nil && st.Nlink == 0 {
+		return replaced(m) // after it was looked at: what has no name any more can't be mounted
+	}
+	return err
 }
 
 // mountView shows a folder through an overlay without an upper layer, for the sake of
@@ -152,11 +156,6 @@ func attach(src int, m Mount) error {
 		return os.NewSyscallError("mount_setattr", err)
 	}
 	return os.NewSyscallError("move_mount", unix.MoveMount(tree, "", unix.AT_FDCWD, m.Target, unix.MOVE_MOUNT_F_EMPTY_PATH))
-}
-
-func replaced(m Mount) error {
-	return &LayerError{Layer: "file view", Err: fmt.Errorf("%s was replaced by something else while the jail was being built", m.Source),
-		Hint: "something on the host renames or links folders at this moment; run again when it is done"}
 }
 
 // ensureDir makes a mount point that lies below a fresh tmpfs; all others were made

@@ -113,6 +113,10 @@ func (s *shim) fail(err error) {
 	switch {
 	case errors.As(err, &le):
 		m.Layer, m.Error, m.Hint = le.Layer, le.Err.Error(), le.Hint
+		var r *replacedError
+		if errors.As(le.Err, &r) {
+			m.Replaced = r.path
+		}
 	case errors.As(err, &ce):
 		m.Layer, m.NotFound = "command", ce.NotFound
 		if ce.Err != nil {

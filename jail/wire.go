@@ -67,6 +67,7 @@ type message struct {
 	Error    string `json:"error,omitempty"`
 	Hint     string `json:"hint,omitempty"`
 	NotFound bool   `json:"not_found,omitempty"` // the command, when Layer is "command"
+	Replaced string `json:"replaced,omitempty"`  // the path, when that is what Error says
 
 	// exited, ended, stopped
 	Status  uint32        `json:"status,omitempty"` // as wait4(2) gives it

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +55,7 @@ func apply(h Host, c *cli.Context) error {
 			return errors.New("--undo takes back all of the newest apply: it goes with no path, --allow or --interactive")
 		}
 		p, err := a.undo(c.Bool("dry-run"))
-		return told(h, c, p, err, "taken back")
+		return told(h, c, a.run.list, p, err, "taken back")
 	}
 	q := applyRequest{Paths: paths, Allow: c.StringSlice("allow"), Conflict: mode}
 	p, err := a.plan(q)
@@ -77,12 +76,12 @@ func apply(h Host, c *cli.Context) error {
 	if !c.Bool("dry-run") {
 		err = a.commit(p)
 	}
-	return told(h, c, p, err, "applied")
+	return told(h, c, a.run.list, p, err, "applied")
 }
 
 // told says what became of each change, and is the command's error: 1 where something
 // that was asked for was not done.
-func told(h Host, c *cli.Context, p *changes.Plan, err error, did string) error {
+func told(h Host, c *cli.Context, all *changes.List, p *changes.Plan, err error, did string) error {
 	if p == nil {
 		return err
 	}
@@ -90,7 +89,7 @@ func told(h Host, c *cli.Context, p *changes.Plan, err error, did string) error 
 		return err
 	}
 	if c.Bool("json") {
-		if jerr := writeJSON(h.Stdout, stepsJSON(p)); jerr != nil {
+		if jerr := writeStepsJSON(h.Stdout, all, p); jerr != nil {
 			return jerr
 		}
 	} else {
@@ -147,21 +146,26 @@ func writeSteps(w io.Writer, p *changes.Plan, word string) {
 	}
 }
 
-type stepJSON struct {
-	Change  *changes.Change `json:"change"`
-	Outcome changes.Outcome `json:"outcome"`
-	Reasons []string        `json:"reasons,omitempty"`
-	Beside  json.RawMessage `json:"beside,omitempty"`
+// stepJSON is one change of apply --json.
+type stepJSON struct{ *changes.Step }
+
+// MarshalJSON implements json.Marshaler: the change's own members, and what becomes of it
+// beside them.
+func (s stepJSON) MarshalJSON() ([]byte, error) {
+	return changes.MarshalWith(s.Change, struct {
+		Outcome changes.Outcome `json:"outcome"`
+		Reasons []string        `json:"reasons,omitempty"`
+		Beside  string          `json:"beside,omitempty"`
+	}{s.Outcome, s.Reasons, s.Beside})
 }
 
-func stepsJSON(p *changes.Plan) []stepJSON {
+// writeStepsJSON writes the form of changes.json, of what all that was collected became.
+func writeStepsJSON(w io.Writer, all *changes.List, p *changes.Plan) error {
+	shown := changes.List{Complete: all.Complete, Unread: all.Unread}
 	out := make([]stepJSON, len(p.Steps))
 	for i := range p.Steps {
-		s := &p.Steps[i]
-		out[i] = stepJSON{Change: s.Change, Outcome: s.Outcome, Reasons: s.Reasons}
-		if s.Beside != "" {
-			out[i].Beside, _ = json.Marshal(s.Beside) // a string can always be
-		}
+		out[i] = stepJSON{&p.Steps[i]}
+		shown.Changes = append(shown.Changes, *p.Steps[i].Change)
 	}
-	return out
+	return changes.WriteJSONWith(w, &shown, out)
 }

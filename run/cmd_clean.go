@@ -187,7 +187,10 @@ func writeCleaned(w io.Writer, r cleaned) error {
 		did = "would remove"
 	}
 	var b strings.Builder
-	if len(r.Removed) == 0 {
+	switch {
+	case len(r.Removed) == 0 && len(r.Kept) > 0:
+		b.WriteString("nothing was removed\n")
+	case len(r.Removed) == 0:
 		b.WriteString("nothing was left behind\n")
 	}
 	for _, path := range r.Removed {

@@ -2,7 +2,6 @@ package run
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -240,21 +239,13 @@ type diffJSON struct {
 // MarshalJSON implements json.Marshaler: the change's own members, and those of the
 // difference beside them.
 func (d diffJSON) MarshalJSON() ([]byte, error) {
-	c, err := json.Marshal(d.Change)
-	if err != nil {
-		return nil, err
-	}
-	more, err := json.Marshal(struct {
+	return changes.MarshalWith(d.Change, struct {
 		From    *changes.Change `json:"renamed_from,omitempty"`
 		Percent int             `json:"similarity,omitempty"`
 		Binary  bool            `json:"binary,omitempty"`
 		Added   int             `json:"lines_added"`
 		Removed int             `json:"lines_removed"`
 	}{d.From, d.Percent, d.Binary, d.Added, d.Removed})
-	if err != nil {
-		return nil, err
-	}
-	return slices.Concat(c[:len(c)-1], []byte(","), more[1:]), nil
 }
 
 // writeDiffJSON writes the form of changes.json, of what is shown.

@@ -73,7 +73,7 @@ func (s *session) finish(end ending, err error) error {
 	}
 	re.Budgets = s.budgetsUsed()
 	if err != nil {
-		re.ExitCode, re.Reason = exitCode(err), "failed to start"
+		re.ExitCode, re.Reason = exitCode(err), failedToStart
 		re.Details = map[string]string{"error": err.Error()}
 	}
 	s.sink.Emit(re)

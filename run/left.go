@@ -32,6 +32,9 @@ func openChanges(i Info) (*runChanges, error) {
 		case i.State() == StateCrashed:
 			return nil, fmt.Errorf("run %s was killed before its changes were collected, and they are gone", i.ID)
 		}
+		if i.Reason == failedToStart {
+			return nil, fmt.Errorf("run %s failed to start, and changed nothing\nhint: agentjail runs lists the others; name one of them", i.ID)
+		}
 		return nil, fmt.Errorf("run %s has no list of changes\nhint: its state folder is %s", i.ID, i.dir)
 	}
 	if err != nil {

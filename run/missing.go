@@ -2,8 +2,11 @@ package run
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/agentjail/agentjail/profiles"
@@ -30,6 +33,21 @@ func missingSecrets(h Host, s *profiles.Spec) (names []string) {
 		}
 	}
 	return names
+}
+
+// missingHint says of a command that is not in the jail where it is on the host, whose
+// PATH is the caller's; empty where that is no help.
+func missingHint(command, path string) string {
+	if strings.Contains(command, "/") {
+		return ""
+	}
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, command)
+		if st, err := os.Stat(file); err == nil && filepath.IsAbs(dir) && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return fmt.Sprintf("it is %s on this host, and the profile does not show it; name its folder in files { exec = [...] }", strconv.Quote(file))
+		}
+	}
+	return "no folder of your PATH has such a program either: install it first, or name its path"
 }
 
 // missingNote is what a run says that begins with none of the secrets that its profile

@@ -79,7 +79,7 @@ func (s *session) tellFailure(err error) error {
 	if !s.statusOpen {
 		return nil
 	}
-	st := status{RunID: s.info.ID, Name: s.opt.Name, ExitCode: exitCode(err), Reason: "failed to start",
+	st := status{RunID: s.info.ID, Name: s.opt.Name, ExitCode: exitCode(err), Reason: failedToStart,
 		Duration: time.Since(s.begun).Seconds(), Error: err.Error()}
 	if s.trail != nil { // else nothing was kept
 		st.Audit, st.State, st.Artifacts = s.info.Audit, s.state, s.info.Artifacts

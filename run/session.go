@@ -159,6 +159,10 @@ func (s *session) run() (err error) {
 	}
 	s.trace.done("trail opened")
 	end, err := s.live()
+	var ce *jail.CommandError
+	if errors.As(err, &ce) && ce.NotFound {
+		ce.Hint = missingHint(ce.Command, s.host.getenv("PATH"))
+	}
 	s.trace.done("agent ended")
 	if ferr := s.finish(end, err); err == nil {
 		err = ferr

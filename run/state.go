@@ -64,6 +64,9 @@ type Info struct {
 // file is the path of a file in the run's state folder.
 func (i Info) file(name string) string { return filepath.Join(i.dir, name) }
 
+// failedToStart is the reason of a run whose agent did not run.
+const failedToStart = "failed to start"
+
 // State of a run.
 const (
 	StateRunning = "running"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -39,6 +40,20 @@ func WriteJSONWith[T any](w io.Writer, c *List, entries []T) error {
 		return fmt.Errorf("write changes: %w", err)
 	}
 	return nil
+}
+
+// MarshalWith gives a change's own members, and behind them those of more, which is a
+// struct that always has one.
+func MarshalWith(c *Change, more any) ([]byte, error) {
+	own, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := json.Marshal(more)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(own[:len(own)-1], []byte(","), rest[1:]), nil
 }
 
 func writeJSONLines[T any](w io.Writer, list []T) error {

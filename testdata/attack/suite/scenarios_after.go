@@ -64,12 +64,7 @@ func script(files []planted) string {
 
 // stepOutcome is what apply says of one change.
 type stepOutcome struct {
-	Change struct {
-		Path  string `json:"path"`
-		After *struct {
-			Type string `json:"type"`
-		} `json:"after"`
-	} `json:"change"`
+	Path    string `json:"path"`
 	Outcome string `json:"outcome"`
 }
 
@@ -87,13 +82,15 @@ func (s *scene) apply(c *canaries, run string, more ...string) (map[string]strin
 		return nil, 0, err
 	}
 	code := cmd.ProcessState.ExitCode()
-	var steps []stepOutcome
-	if err := json.Unmarshal(out.Bytes(), &steps); err != nil {
+	var list struct {
+		Changes []stepOutcome `json:"changes"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &list); err != nil {
 		return nil, code, fmt.Errorf("agentjail apply ended with %d: %s", code, strings.TrimSpace(errs.String()))
 	}
 	became := map[string]string{}
-	for _, x := range steps {
-		became[x.Change.Path] = x.Outcome
+	for _, x := range list.Changes {
+		became[x.Path] = x.Outcome
 	}
 	return became, code, nil
 }
