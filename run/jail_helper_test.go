@@ -38,6 +38,7 @@ func init() {
 		"deletes":     deletesMain,
 		"mapping":     mappingMain,
 		"plant":       plantMain,
+		"overflow":    overflowMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])
