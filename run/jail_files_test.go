@@ -275,7 +275,7 @@ func TestJailFilesOverflow(t *testing.T) {
 			}
 			s := seenIn(t, readEvents(t, filepath.Join(b.state(), "audit.jsonl")))
 			t.Log(s.layer, "|", s.end, "|", s.counts)
-			if s.counts["live_lost"] == 0 || !strings.Contains(s.end, "not seen") {
+			if s.counts["live_lost"] == 0 || !strings.Contains(s.end, "with gaps") {
 				t.Errorf("nothing was lost: %s", s.end)
 			}
 			if !s.paths["create new/299/late"] {
