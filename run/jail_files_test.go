@@ -97,6 +97,7 @@ type seen struct {
 	counts map[string]int64       // that the last event has
 	end    string                 // what it says of them
 	layer  string                 // of the first event
+	wipe   string
 }
 
 func seenIn(t *testing.T, events []audit.Event) seen {
@@ -119,6 +120,8 @@ func seenIn(t *testing.T, events []audit.Event) seen {
 					s.layer = l.State + ": " + l.Detail
 				}
 			}
+		case "wipe":
+			s.wipe = v.Target
 		case "live":
 			s.events++
 			if u.Mass != nil {
@@ -149,6 +152,9 @@ func TestJailFilesSeen(t *testing.T) {
 			begun := time.Now()
 			s := seenIn(t, c.must(self(t), helperArg, "plant").events())
 			t.Log(s.layer, "|", s.end, "|", s.events, "events |", s.counts)
+			if s.wipe != "Success" {
+				t.Errorf("the wipe: %s", s.wipe)
+			}
 			if s.counts["live_lost"] > 0 {
 				t.Errorf("lost: %s", s.end)
 			}
@@ -174,7 +180,7 @@ func TestJailFilesSeen(t *testing.T) {
 func TestJailFilesOrder(t *testing.T) {
 	const script = `
 echo x >new; mkdir -p nd/sub; echo x >nd/sub/x; mv nd moved; mv old/a old/b; rm gone/1; rm -r gone
-echo x >brief; rm brief; echo y >>kept; mkdir gone; rm -r moved; sleep 0.1; rm -r old`
+echo x >brief; rm brief; echo y >>kept; mkdir gone; rm -r moved; sleep 1.2; rm -r old`
 	for mode, want := range map[string]string{
 		"memory": "create new|create nd|create nd/sub|create nd/sub/x|rename nd to moved|rename old/a to old/b|delete gone/1|delete gone/2|delete gone|create brief|delete brief|update kept|create gone|delete moved/sub/x|delete moved|delete old/b|delete old",
 		// The first one of a folder's may be done with before the folder is watched.

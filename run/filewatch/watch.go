@@ -35,10 +35,10 @@ type Config struct {
 // Watch sees changes until it is closed.
 type Watch struct {
 	how, note, probe string // by what, what that can't do, how it was tried
-	counters   counters
-	scribe     *scribe
-	source     source
-	lower      int
+	counters         counters
+	scribe           *scribe
+	source           source
+	lower            int
 
 	quit    atomic.Bool
 	stopped chan struct{}
