@@ -2,6 +2,7 @@ package run
 
 import (
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +53,7 @@ func (s *session) watchFiles() []jail.Layer {
 const layerFiles = "file changes"
 
 func unwatched(err error) []jail.Layer {
-	return []jail.Layer{{Name: layerFiles, State: "degraded", Detail: "seen at the end only: " + err.Error()}}
+	return []jail.Layer{{Name: layerFiles, State: "degraded", Detail: "not seen as they happen: " + strings.ReplaceAll(err.Error(), "\n", "; ")}}
 }
 
 // openWatched opens the host's own folder, only to look at what lies in it.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/agentjail/agentjail/audit"
 )
 
@@ -46,6 +48,43 @@ func plantMain(args []string) int {
 	return 0
 }
 
+// overflowMain makes more files than the kernel's queue has room for, says so by a file,
+// and makes one more in a folder of theirs when it is told to.
+func overflowMain(args []string) int {
+	fmt.Println("begun")
+	for { // until nobody reads the queue
+		if told, _ := os.ReadFile(args[0]); len(told) > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 300 {
+		dir := fmt.Sprintf("new/%d", i)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			fmt.Println(err)
+		}
+		for k := range 10 {
+			if err := os.WriteFile(fmt.Sprintf("%s/f%d", dir, k), nil, 0o644); err != nil {
+				fmt.Println(err)
+			}
+		}
+	}
+	for i := range 20_000 { // in a folder that was there before
+		if err := os.WriteFile(fmt.Sprintf("flat/%d", i), nil, 0o644); err != nil {
+			fmt.Println(err)
+		}
+	}
+	if err := os.WriteFile("planted", nil, 0o644); err != nil {
+		fmt.Println(err)
+	}
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	time.Sleep(3 * time.Second) // the events of that second are over
+	if err := os.WriteFile("new/299/late", nil, 0o644); err != nil {
+		fmt.Println(err)
+	}
+	return 0
+}
+
 // planted is what plantMain leaves: 20,000 files, 2,000 folders, and those they are in.
 const planted = 20_000 + 2_000 + 9
 
@@ -58,6 +97,7 @@ type seen struct {
 	counts map[string]int64       // that the last event has
 	end    string                 // what it says of them
 	layer  string                 // of the first event
+	wipe   string
 }
 
 func seenIn(t *testing.T, events []audit.Event) seen {
@@ -80,6 +120,8 @@ func seenIn(t *testing.T, events []audit.Event) seen {
 					s.layer = l.State + ": " + l.Detail
 				}
 			}
+		case "wipe":
+			s.wipe = v.Target
 		case "live":
 			s.events++
 			if u.Mass != nil {
@@ -110,6 +152,9 @@ func TestJailFilesSeen(t *testing.T) {
 			begun := time.Now()
 			s := seenIn(t, c.must(self(t), helperArg, "plant").events())
 			t.Log(s.layer, "|", s.end, "|", s.events, "events |", s.counts)
+			if s.wipe != "Success" {
+				t.Errorf("the wipe: %s", s.wipe)
+			}
 			if s.counts["live_lost"] > 0 {
 				t.Errorf("lost: %s", s.end)
 			}
@@ -135,7 +180,7 @@ func TestJailFilesSeen(t *testing.T) {
 func TestJailFilesOrder(t *testing.T) {
 	const script = `
 echo x >new; mkdir -p nd/sub; echo x >nd/sub/x; mv nd moved; mv old/a old/b; rm gone/1; rm -r gone
-echo x >brief; rm brief; echo y >>kept; mkdir gone; rm -r moved; sleep 0.1; rm -r old`
+echo x >brief; rm brief; echo y >>kept; mkdir gone; rm -r moved; sleep 1.2; rm -r old`
 	for mode, want := range map[string]string{
 		"memory": "create new|create nd|create nd/sub|create nd/sub/x|rename nd to moved|rename old/a to old/b|delete gone/1|delete gone/2|delete gone|create brief|delete brief|update kept|create gone|delete moved/sub/x|delete moved|delete old/b|delete old",
 		// The first one of a folder's may be done with before the folder is watched.
@@ -190,6 +235,63 @@ func TestJailFilesFollow(t *testing.T) {
 	}
 	b.order(0, "kill", "seen")
 	<-b.done
+}
+
+// TestJailFilesOverflow: more than the kernel keeps is lost to the watch, which says so,
+// finds its way again, and loses nothing of what the end has.
+func TestJailFilesOverflow(t *testing.T) {
+	for _, mode := range []string{"memory", "direct"} {
+		t.Run(mode, func(t *testing.T) {
+			// What it has is seen in the jail; new names of a folder need not be.
+			signs := t.TempDir()
+			if err := os.WriteFile(filepath.Join(signs, "go"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			c := newCaller(t, fmt.Sprintf("files {\n  exec = [%q]\n  read = [%q]\n}\n", self(t), signs)+map[string]string{"direct": direct("")}[mode])
+			c.write("flat/file", "x")
+			in, told, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			defer told.Close()
+			c.stdin = in
+			b := c.background("flood", self(t), helperArg, "overflow", filepath.Join(signs, "go"))
+			// The workspace as the agent sees it, through PID 1.
+			inside := fmt.Sprintf("/proc/%d/root%s", below(t, b.cmd.Process.Pid)[0].pid, c.workspace)
+			if mode == "direct" {
+				inside = c.workspace
+			}
+			// Nobody reads the queue meanwhile.
+			if err := b.cmd.Process.Signal(unix.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(signs, "go"), []byte("x"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			b.until("the files", func() bool { _, err := os.Stat(filepath.Join(inside, "planted")); return err == nil })
+			if err := b.cmd.Process.Signal(unix.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := told.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if code := exitOf(t, <-b.done); code != 0 {
+				t.Fatalf("exit code %d: %s", code, b.stderr)
+			}
+			s := seenIn(t, readEvents(t, filepath.Join(b.state(), "audit.jsonl")))
+			t.Log(s.layer, "|", s.end, "|", s.counts)
+			if s.counts["live_lost"] == 0 || !strings.Contains(s.end, "with gaps") {
+				t.Errorf("nothing was lost: %s", s.end)
+			}
+			if !s.paths["create new/299/late"] {
+				t.Error("what came after it was not seen")
+			}
+			if mode != "direct" && s.counts["file"] < 23_300 {
+				t.Errorf("the end has %d", s.counts["file"])
+			}
+		})
+	}
 }
 
 // TestJailFilesFelled: folders that are removed while others are made.

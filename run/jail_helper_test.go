@@ -40,6 +40,7 @@ func init() {
 		"plant":       plantMain,
 		"names":       namesMain,
 		"namesrace":   namesRaceMain,
+		"overflow":    overflowMain,
 	}
 	if len(os.Args) < 3 || helpers[os.Args[2]] == nil {
 		fmt.Fprintf(os.Stderr, "no such helper: %q\n", os.Args[2:])

@@ -31,6 +31,7 @@ var topColumns = []topColumn{
 	{"EXEC", false, count(func(r topRow) int64 { return r.Progress.Execs })},
 	{"CONN", false, count(func(r topRow) int64 { return r.Progress.Connects })},
 	{"REQ", false, count(func(r topRow) int64 { return r.Progress.Requests })},
+	{"FILES", false, count(func(r topRow) int64 { return r.Progress.Created + r.Progress.Changed + r.Progress.Deleted })},
 	{"DENY", false, count(func(r topRow) int64 { return r.Progress.Denials })},
 	{"TOKENS", false, count(func(r topRow) int64 { return r.Progress.Tokens })},
 	{"COST", false, figure(func(r topRow) string { return audit.Dollars(r.Progress.Cost) })},
@@ -43,7 +44,7 @@ const topCommandTitle = "COMMAND"
 
 // topYields are the columns that give way on a narrow screen, the first one first. What
 // a person acts on stays: which run, how it goes, what it takes, what it was refused.
-var topYields = []string{"PROFILE", "NET", "TOKENS", "REQ", "CONN", "EXEC", "PROC", "COST", "TIME", "STATE", "CPU%", "MEM", "NAME"}
+var topYields = []string{"PROFILE", "NET", "TOKENS", "FILES", "REQ", "CONN", "EXEC", "PROC", "COST", "TIME", "STATE", "CPU%", "MEM", "NAME"}
 
 // topCommandLeast is the narrowest in which a command line says something.
 const topCommandLeast = 8

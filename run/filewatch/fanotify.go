@@ -102,10 +102,10 @@ func (s *fanotify) take(buf []byte) error {
 // relearn finds the handles of the folders that are there, after events were lost. What
 // changed in them is not told of: the run's end has it.
 func (s *fanotify) relearn() {
-	walk(s.root, s.tree.root, func(at int, p *node, name string) *node {
+	walk(s.root, s.tree.root, func(at int, p *node, name string) (*node, bool) {
 		h, _, err := unix.NameToHandleAt(at, name, 0)
 		if err != nil {
-			return nil
+			return nil, true
 		}
 		known := s.tree.nodes[handleKey(h.Type(), h.Bytes())]
 		n := s.tree.put(handleKey(h.Type(), h.Bytes()), p, name)
@@ -114,6 +114,6 @@ func (s *fanotify) relearn() {
 				n.fresh = s.tree.below(p, path) != folder
 			}
 		}
-		return n
+		return n, !s.tree.full
 	})
 }

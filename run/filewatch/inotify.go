@@ -53,10 +53,7 @@ func openInotify(root int, full bool, e eyes, emit func(Change)) (*inotify, erro
 	}
 	s.tree = newTree(key, e, false, emit)
 	if full {
-		walk(root, s.tree.root, func(_ int, p *node, name string) *node {
-			n, _ := s.watch(p, name)
-			return n
-		})
+		s.watchAll()
 	}
 	if s.full {
 		s.f.Close()
@@ -107,10 +104,10 @@ func (s *inotify) watch(p *node, name string) (n *node, fresh bool) {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
 		s.full = true
 		return nil, false
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		s.count++
 		return nil, false
-	case err != nil:
+	case err != nil: // it is gone, or nobody may look into it
 		return nil, false
 	}
 	_, known := s.tree.nodes[key]
@@ -141,7 +138,7 @@ func (s *inotify) take(buf []byte) error {
 func (s *inotify) event(wd int32, mask, cookie uint32, name string) {
 	if mask&unix.IN_Q_OVERFLOW != 0 {
 		s.count++
-		s.relearn()
+		s.watchAll()
 		return
 	}
 	n := s.tree.nodes[wdKey(wd)]
@@ -228,8 +225,7 @@ func (s *inotify) scan(top *node) {
 			continue
 		}
 		fd, err := openBeneath(s.root, path, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err != nil {
-			s.count++
+		if err != nil { // as above
 			continue
 		}
 		dir := os.NewFile(uintptr(fd), path)
@@ -289,10 +285,10 @@ func (s *inotify) idle() {
 	s.tree.idle()
 }
 
-// relearn watches the folders that came while events were lost.
-func (s *inotify) relearn() {
-	walk(s.root, s.tree.root, func(_ int, p *node, name string) *node {
+// watchAll watches the folders that are there and are not watched yet.
+func (s *inotify) watchAll() {
+	walk(s.root, s.tree.root, func(_ int, p *node, name string) (*node, bool) {
 		n, _ := s.watch(p, name)
-		return n
+		return n, !s.full
 	})
 }

@@ -10,9 +10,9 @@ import (
 const maxWalked = 1_000_000
 
 // walk goes through all folders below one. know is told of each, by an open folder and its
-// name in there, and gives its node; what it gives none for is not entered. No link is
-// followed.
-func walk(root int, top *node, know func(at int, p *node, name string) *node) {
+// name in there, and gives its node; what it gives none for is not entered, and where it
+// says that there are no more it was the last. No link is followed.
+func walk(root int, top *node, know func(at int, p *node, name string) (n *node, more bool)) {
 	type step struct {
 		path string
 		n    *node
@@ -33,7 +33,12 @@ func walk(root int, top *node, know func(at int, p *node, name string) *node) {
 				if !e.IsDir() {
 					continue
 				}
-				if n := know(fd, st.n, e.Name()); n != nil {
+				n, more := know(fd, st.n, e.Name())
+				if !more {
+					dir.Close()
+					return
+				}
+				if n != nil {
 					steps = append(steps, step{st.path + "/" + e.Name(), n})
 				}
 			}

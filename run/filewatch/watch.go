@@ -34,11 +34,11 @@ type Config struct {
 
 // Watch sees changes until it is closed.
 type Watch struct {
-	how, probe string
-	counters   counters
-	scribe     *scribe
-	source     source
-	lower      int
+	how, note, probe string // by what, what that can't do, how it was tried
+	counters         counters
+	scribe           *scribe
+	source           source
+	lower            int
 
 	quit    atomic.Bool
 	stopped chan struct{}
@@ -102,9 +102,9 @@ func (w *Watch) choose(c Config, root int, e eyes, emit func(Change)) (source, e
 	if c.Group != nil {
 		s, writes, err := openFanotify(c.Group, root, c.Probe, e, emit)
 		if err == nil {
-			w.how, w.probe = "live by fanotify", "a file that PID 1 made and removed was seen"
+			w.how, w.probe = byFanotify, "a file that PID 1 made and removed was seen"
 			if !writes {
-				w.how += ", but this kernel does not tell when a file is written again"
+				w.note = "this kernel does not tell when a file is written again"
 			}
 			return s, nil
 		}
@@ -113,7 +113,8 @@ func (w *Watch) choose(c Config, root int, e eyes, emit func(Change)) (source, e
 	} else if c.Mark != nil {
 		s, err := markFanotify(c.Mark, root, e, emit)
 		if err == nil {
-			w.how, w.probe = "live by fanotify, but a file that is written again only where this kernel tells of it", "the kernel took the mark"
+			w.how, w.probe = byFanotify, "the kernel took the mark"
+			w.note = "a file that is written again where this kernel tells of it"
 			return s, nil
 		}
 		why = err
@@ -122,12 +123,20 @@ func (w *Watch) choose(c Config, root int, e eyes, emit func(Change)) (source, e
 	if err != nil {
 		return nil, errors.Join(why, err)
 	}
-	w.how, w.probe = "live by inotify, what comes and goes at once in a new folder may be missed", "the kernel took the watch"
+	w.how, w.probe = byInotify, "the kernel took the watch"
+	w.note = "what comes and goes at once in a new folder may be missed"
 	return s, nil
 }
 
+const byFanotify, byInotify = "live by fanotify", "live by inotify"
+
 // How says by what changes are seen, and how that was made sure of.
-func (w *Watch) How() (how, probe string) { return w.how, w.probe }
+func (w *Watch) How() (how, probe string) {
+	if w.note == "" {
+		return w.how, w.probe
+	}
+	return w.how + "; " + w.note, w.probe
+}
 
 // Totals are what was seen so far. A nil Watch has seen nothing.
 func (w *Watch) Totals() Totals {
@@ -197,7 +206,10 @@ func (w *Watch) run() {
 			}
 			return true
 		})
-		w.counters.lost.Store(w.source.lost() + bad)
+		if lost := w.source.lost() + bad; lost > w.counters.lost.Swap(lost) && lost == 1 {
+			w.scribe.emit(audit.Finding{Title: "not every change of a file was seen as it happened", Detail: "more happened at once than the kernel's queue holds, or there are more folders than are watched; what has come of it is read when the run has ended",
+				Severity: "low", Outcome: audit.Failed})
+		}
 		now := time.Now()
 		switch {
 		case quit || broken || err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
@@ -218,9 +230,8 @@ func (w *Watch) run() {
 // String is what a run's end says of it.
 func (w *Watch) String() string {
 	t := w.Totals()
-	text := fmt.Sprintf("%s (%s)", t, w.how)
 	if t.Lost > 0 {
-		text += fmt.Sprintf("; %d times some were not seen", t.Lost)
+		return fmt.Sprintf("%s at least (%s), with gaps: %d", t, w.how, t.Lost)
 	}
-	return text
+	return fmt.Sprintf("%s (%s)", t, w.how)
 }
