@@ -448,6 +448,9 @@ func (j *Jail) Close() error {
 		if j.PTY != nil {
 			j.PTY.Close()
 		}
+		if j.Changes != nil { // nobody took it
+			j.Changes.Close()
+		}
 		closeAll(j.Sockets) // again, where the caller has taken them over
 		err = errors.Join(err, removeScratch(j.plan.Scratch))
 	})

@@ -114,8 +114,11 @@ func (s *inotify) watch(p *node, name string) (n *node, fresh bool) {
 	return s.tree.put(key, p, name), !known
 }
 
-// take reads what one read gave: struct inotify_event, each with its name.
-func (s *inotify) take(buf []byte) error {
+func (s *inotify) take(buf []byte) error { return parseInotify(buf, s.event) }
+
+// parseInotify takes apart what one read gave: struct inotify_event, each with its name
+// (inotify(7)).
+func parseInotify(buf []byte, event func(wd int32, mask, cookie uint32, name string)) error {
 	const head = 16
 	for len(buf) > 0 {
 		if len(buf) < head {
@@ -130,7 +133,7 @@ func (s *inotify) take(buf []byte) error {
 		}
 		name, _, _ := strings.Cut(string(buf[head:head+size]), "\x00")
 		buf = buf[head+size:]
-		s.event(wd, mask, cookie, name)
+		event(wd, mask, cookie, name)
 	}
 	return nil
 }

@@ -202,6 +202,39 @@ func TestParseRecords(t *testing.T) {
 	}
 }
 
+func TestParseInotify(t *testing.T) {
+	one := func(wd int32, mask, cookie uint32, name string) []byte {
+		b := binary.NativeEndian.AppendUint32(nil, uint32(wd))
+		b = binary.NativeEndian.AppendUint32(b, mask)
+		b = binary.NativeEndian.AppendUint32(b, cookie)
+		b = binary.NativeEndian.AppendUint32(b, uint32(len(name)))
+		return append(b, name...)
+	}
+	all := slices.Concat(one(1, unix.IN_CREATE, 0, "name\x00\x00\x00"), one(-1, unix.IN_Q_OVERFLOW, 0, ""), one(2, unix.IN_MOVED_TO, 7, "x\x00"))
+	var got []string
+	take := func(wd int32, mask, cookie uint32, name string) {
+		got = append(got, fmt.Sprintf("%d %d %d %s", wd, mask, cookie, name))
+	}
+	if err := parseInotify(all, take); err != nil || fmt.Sprint(got) != "[1 256 0 name -1 16384 0  2 128 7 x]" {
+		t.Errorf("%q %v", got, err)
+	}
+	for _, n := range []int{len(all) - 1, 8} {
+		if err := parseInotify(all[:n], take); err == nil {
+			t.Errorf("%d bytes were taken", n)
+		}
+	}
+}
+
+func FuzzParseInotify(f *testing.F) {
+	f.Add([]byte("\x01\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00abc\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n := 0
+		if err := parseInotify(data, func(_ int32, _, _ uint32, name string) { n += 16 + len(name) }); err == nil && n > len(data) {
+			t.Errorf("%d bytes of %d", n, len(data))
+		}
+	})
+}
+
 func FuzzParseRecords(f *testing.F) {
 	f.Add(event(unix.FAN_CREATE|unix.FAN_ONDIR, info(unix.FAN_EVENT_INFO_TYPE_DFID_NAME, "R", "d"), info(unix.FAN_EVENT_INFO_TYPE_FID, "d", "")))
 	f.Add(slices.Concat(event(unix.FAN_Q_OVERFLOW), event(unix.FAN_RENAME, info(unix.FAN_EVENT_INFO_TYPE_OLD_DFID_NAME, "R", "d"), info(unix.FAN_EVENT_INFO_TYPE_NEW_DFID_NAME, "d", "e"), info(unix.FAN_EVENT_INFO_TYPE_FID, "d", ""))))

@@ -74,6 +74,9 @@ func Start(c Config) (*Watch, error) {
 	if c.Lower != "" {
 		fd, err := unix.Open(c.Lower, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
+			if c.Group != nil {
+				c.Group.Close()
+			}
 			return nil, &os.PathError{Op: "open", Path: c.Lower, Err: err}
 		}
 		w.lower = fd
