@@ -108,6 +108,9 @@ func TestJailDirectNames(t *testing.T) {
 	if code := l.end(); code != 0 {
 		t.Fatalf("exit code %d: %s", code, &l.stderr)
 	}
+	if i, err := os.ReadFile(filepath.Join(filepath.Dir(c.trail()), "run.json")); err != nil || !strings.Contains(string(i), fmt.Sprintf("\"refused\": %d,", len(answers))) {
+		t.Errorf("of %d refusals the run says: %s %v", len(answers), i, err)
+	}
 	events := readEvents(t, c.trail())
 	for way := range answers {
 		name := way + ".mk"
