@@ -307,6 +307,9 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 	if err != nil {
 		return err
 	}
+	if j.plan.Naming && o.Names == nil {
+		return &LayerError{Layer: "seccomp", Err: errors.New("nobody judges the names that are given in the workspace")}
+	}
 	if j.plan.Naming {
 		j.notify.namer = newNamer(j.plan.Workspace.Path, o.Names)
 	}

@@ -29,6 +29,9 @@ type Naming struct {
 	Source   *os.File // that folder; nil where it can't be looked into
 }
 
+// NamingEvent is the audit.Finding.Event of a name that was refused.
+const NamingEvent = "name"
+
 // NameJudge says why a name may not be given; "" is that it may.
 type NameJudge func(Naming) string
 
@@ -232,7 +235,7 @@ func (n *notifier) refuseName(req *seccompNotif, call string) bool {
 		p := n.who(req)
 		n.tellText([]byte(namingText(m)))
 		// The caller does not wait for the trail.
-		defer n.sink.Emit(audit.Finding{Title: "refused in the host's own folder: " + m.path, Detail: call + "; " + m.why, Severity: "medium", Outcome: audit.Blocked, Process: p})
+		defer n.sink.Emit(audit.Finding{Title: "refused in the host's own folder: " + m.path, Detail: call + "; " + m.why, Severity: "medium", Outcome: audit.Blocked, Process: p, Event: NamingEvent})
 	}
 	_ = insist(n.file, ioctlNotifSend, unsafe.Pointer(&resp)) // ENOENT: the caller was killed
 	return true

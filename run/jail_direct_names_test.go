@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -106,6 +107,9 @@ func TestJailDirectNames(t *testing.T) {
 	}
 	if code := l.end(); code != 0 {
 		t.Fatalf("exit code %d: %s", code, &l.stderr)
+	}
+	if i, err := os.ReadFile(filepath.Join(filepath.Dir(c.trail()), "run.json")); err != nil || !strings.Contains(string(i), fmt.Sprintf("\"refused\": %d,", len(answers))) {
+		t.Errorf("of %d refusals the run says: %s %v", len(answers), i, err)
 	}
 	events := readEvents(t, c.trail())
 	for way := range answers {
@@ -253,24 +257,24 @@ func TestJailDirectEarlyCrash(t *testing.T) {
 		c := newCaller(t, direct(""))
 		l := c.start(t, "sh", "-c", "echo ready; read line")
 		l.expect("ready")
+		c.write(".claude/mine", "x\n")
 		jailed := below(t, l.cmd.Process.Pid)
 		_ = l.cmd.Process.Kill()
 		_ = l.cmd.Wait()
 		waitGone(t, jailed)
-		for _, name := range []string{".vscode", ".claude"} {
-			if _, err := os.Lstat(filepath.Join(c.workspace, name)); err != nil {
-				t.Fatalf("after the kill: %v", err)
-			}
+		if _, err := os.Lstat(filepath.Join(c.workspace, ".vscode")); err != nil && os.Getuid() != 0 {
+			t.Fatalf("after the kill: %v", err)
 		}
-		c.write(".claude/mine", "x\n")
+		// Root's runs are all in one place, where any other run may have cleared up already.
+		alone := os.Getuid() != 0
 		text, err := c.agentjail(t.Context(), "clean", "--dry-run").CombinedOutput()
-		if err != nil || !strings.Contains(string(text), "would remove "+c.workspace+"/.vscode\n") || strings.Contains(string(text), "/.claude\n") {
+		if err != nil || alone && !strings.Contains(string(text), "would remove "+c.workspace+"/.vscode\n") || strings.Contains(string(text), "/.claude\n") {
 			t.Errorf("clean --dry-run: %v: %s", err, text)
 		}
 		if how == "run" {
 			c.setProfile("workspace { mode = \"readonly\" }")
 			c.must("true")
-		} else if text, err := c.agentjail(t.Context(), "clean").CombinedOutput(); err != nil || !strings.Contains(string(text), "removed "+c.workspace+"/.vscode\n") {
+		} else if text, err := c.agentjail(t.Context(), "clean").CombinedOutput(); err != nil || alone && !strings.Contains(string(text), "removed "+c.workspace+"/.vscode\n") {
 			t.Errorf("clean: %v: %s", err, text)
 		}
 		var got []string
@@ -286,6 +290,44 @@ func TestJailDirectEarlyCrash(t *testing.T) {
 		}
 		c.wantNothingLeft()
 	}
+}
+
+// TestJailDirectEarlyKills: whenever it was killed, nothing of a run stays in the workspace
+// once there was another.
+func TestJailDirectEarlyKills(t *testing.T) {
+	c := newCaller(t, direct(""))
+	began := time.Now()
+	c.must("true")
+	span := time.Since(began)
+	const times = 24
+	half := 0
+	for i := range times {
+		cmd := c.command(t.Context(), nil, "sh", "-c", "sleep 600")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(span * time.Duration(i) / times)
+		_ = cmd.Process.Signal(unix.SIGSTOP) // so that what is below it can be listed
+		jailed := below(t, cmd.Process.Pid)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		waitGone(t, slices.DeleteFunc(slices.Clone(jailed), process.starting)) // those wait for clean
+		if names, err := os.ReadDir(c.workspace); err != nil {
+			t.Fatal(err)
+		} else if len(names) > 0 {
+			half++
+		}
+		if text, err := c.agentjail(t.Context(), "clean").CombinedOutput(); err != nil {
+			t.Errorf("clean: %v: %s", err, text)
+		}
+		if names, err := os.ReadDir(c.workspace); err != nil || len(names) > 0 {
+			t.Errorf("killed after %v, the workspace has %v (%v)", span*time.Duration(i)/times, names, err)
+		}
+	}
+	if half == 0 {
+		t.Error("it was never killed while the folders were there")
+	}
+	t.Logf("in %d of %d runs there were some", half, times)
 }
 
 // TestJailDirectWork: what people do in a workspace still works.

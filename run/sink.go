@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/agentjail/agentjail/audit"
+	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/profiles"
 	"github.com/agentjail/agentjail/run/filewatch"
 	"github.com/agentjail/agentjail/run/monitor"
@@ -19,6 +20,7 @@ const (
 	countTokens   = "model_tokens"
 	countCost     = "model_cost_microusd"
 	countUnpriced = "model_unpriced" // calls whose cost nobody knows
+	countNames    = "name_blocked"   // refused in a workspace in direct mode; each is a finding too
 	countInexact  = "model_inexact"  // calls whose answers did not tell all that they used
 )
 
@@ -94,6 +96,9 @@ func (c *counter) Emit(r audit.Record) {
 			if m.Usage != "whole" {
 				c.counts[countInexact]++
 			}
+		}
+		if f, ok := r.(audit.Finding); ok && f.Event == jail.NamingEvent {
+			c.counts[countNames]++
 		}
 		if f, ok := r.(audit.File); ok {
 			c.counts["file_"+string(f.Op)]++ // what the overlay, or the folder itself, says in the end
@@ -184,7 +189,7 @@ func (c *counter) totals() map[string]int64 {
 
 // refused is how often a policy said no.
 func refused(counts map[string]int64) int64 {
-	return counts["exec_blocked"] + counts["connect_blocked"] + counts["dns_blocked"] + counts["http_blocked"] + counts["signature_blocked"]
+	return counts["exec_blocked"] + counts["connect_blocked"] + counts["dns_blocked"] + counts["http_blocked"] + counts["signature_blocked"] + counts[countNames]
 }
 
 // modelsUsed says in a few words what models were used; nil where none was.
