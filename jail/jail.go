@@ -239,6 +239,9 @@ func (j *Jail) boot(o Options) error {
 		<-j.unlock
 	}()
 	if err := <-started; err != nil {
+		if m := p.unstaged(err.Error()); m != nil {
+			return replaced(*m)
+		}
 		layer, hint := containerHint(err)
 		return layerError(layer, errors.New(oneLine(err.Error())), hint)
 	}

@@ -2,6 +2,8 @@ package jail
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,4 +52,19 @@ func (p *Plan) renew(err error) bool {
 		done = true
 	}
 	return done
+}
+
+// unstaged is the file that libcontainer could not mount for PID 1, as its error says,
+// where the name is another file's by now: it says so in several ways.
+func (p *Plan) unstaged(text string) *Mount {
+	for i := range p.Mounts {
+		m := &p.Mounts[i]
+		if !p.needsStaging(*m) || !strings.Contains(text, "error mounting "+strconv.Quote(m.Source)+" to rootfs") {
+			continue
+		}
+		if now, err := resolve(m.Source); err == nil && (now.Dev != m.Dev || now.Ino != m.Ino) {
+			return m
+		}
+	}
+	return nil
 }

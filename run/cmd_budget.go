@@ -122,6 +122,9 @@ func listBudgets(h Host, asJSON bool) error {
 		err = writeJSON(h.Stdout, rows)
 	} else {
 		err = writeBudgets(h.Stdout, rows, time.Local)
+		if len(rows) == 0 {
+			fmt.Fprintln(h.Stderr, "agentjail: no run of yours has spent anything of a budget yet")
+		}
 	}
 	return errors.Join(append(broken, err)...)
 }

@@ -50,6 +50,9 @@ func runsCommand(h Host) *cli.Command {
 			if c.Bool("json") {
 				return writeJSON(h.Stdout, rows)
 			}
+			if len(rows) == 0 {
+				fmt.Fprintln(h.Stderr, "agentjail: there is no run yet; agentjail run -- COMMAND makes one")
+			}
 			var b strings.Builder
 			if err := writeRuns(&b, rows, time.Local); err != nil {
 				return err
