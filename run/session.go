@@ -73,6 +73,7 @@ type session struct {
 	cgroups []string
 
 	signals *signals // nil before the jail
+	last    bool     // the process ends with this run
 	garbage func()   // the garbage collector works from the first call on
 
 	begun   time.Time
@@ -98,9 +99,11 @@ type session struct {
 }
 
 // Run runs one command in a jail and returns its exit code as an *ExitError, or
-// what kept it from running.
+// what kept it from running. The process is to end then: it takes no signal any more
+// that asks it to.
 func Run(h Host, o Options) error {
 	s := newSession(h, o)
+	s.last = true
 	err := s.run()
 	var le *jail.LayerError
 	if errors.As(err, &le) {
@@ -132,8 +135,9 @@ func (s *session) run() (err error) {
 			err = errors.Join(err, fmt.Errorf("state folder: %w", serr))
 		}
 		// Not before: a signal that came while the agent's files are collected and wiped
-		// would end us with the rest still there.
-		if s.signals != nil {
+		// would end us with the rest still there. Where nothing follows, not at all: it
+		// would take the place of the exit code.
+		if s.signals != nil && !s.last {
 			s.signals.stop()
 		}
 	}()
