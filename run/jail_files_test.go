@@ -165,7 +165,7 @@ func TestJailFilesSeen(t *testing.T) {
 			if s.counts["live_deleted"]+s.counts["live_renamed"] > 0 || s.live[audit.FileDeleted]+s.live[audit.FileRenamed] > 0 {
 				t.Errorf("%+v", s.counts)
 			}
-			if most := 41 * (2 + int(time.Since(begun).Seconds())); s.events > most {
+			if most := 61 * (2 + int(time.Since(begun).Seconds())); s.events > most {
 				t.Errorf("%d events for it", s.events)
 			}
 			if mode != "direct" && (s.counts["file"] != planted || len(s.found) != planted) {
