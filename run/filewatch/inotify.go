@@ -37,7 +37,7 @@ type departure struct {
 	dir  bool
 }
 
-var errTooMany = errors.New("the workspace has more folders than are watched, " + strconv.Itoa(maxWatches))
+var errTooMany = errors.New("the workspace has more folders than are watched, " + strconv.Itoa(maxWatches) + ", or than the kernel lets this user watch (fs.inotify.max_user_watches)")
 
 // openInotify watches a folder, and where it is full all folders in it.
 func openInotify(root int, full bool, e eyes, emit func(Change)) (*inotify, error) {
