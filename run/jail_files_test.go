@@ -165,7 +165,7 @@ func TestJailFilesSeen(t *testing.T) {
 			if s.counts["live_deleted"]+s.counts["live_renamed"] > 0 || s.live[audit.FileDeleted]+s.live[audit.FileRenamed] > 0 {
 				t.Errorf("%+v", s.counts)
 			}
-			if most := 41 * (2 + int(time.Since(begun).Seconds())); s.events > most {
+			if most := 61 * (2 + int(time.Since(begun).Seconds())); s.events > most {
 				t.Errorf("%d events for it", s.events)
 			}
 			if mode != "direct" && (s.counts["file"] != planted || len(s.found) != planted) {
@@ -195,6 +195,9 @@ echo x >brief; rm brief; echo y >>kept; mkdir gone; rm -r moved; sleep 1.2; rm -
 			}
 			o := c.must("sh", "-c", script)
 			s := seenIn(t, o.events())
+			if mode == "memory" && strings.Contains(s.layer, "inotify") {
+				t.Skip("this kernel has no overlay in memory for the jail (before Linux 6.6), and the test has one on disk")
+			}
 			for _, w := range strings.Split(want, "|") {
 				if !s.paths[w] {
 					t.Errorf("no event says %q", w)
@@ -298,11 +301,11 @@ func TestJailFilesOverflow(t *testing.T) {
 func TestJailFilesFelled(t *testing.T) {
 	for _, mode := range []string{"memory", "disk"} {
 		t.Run(mode, func(t *testing.T) {
-			c := newCaller(t, fmt.Sprintf("files {\n  exec = [%q]\n}\nworkspace { upper = %q }\n", self(t), mode))
+			c := newCaller(t, fmt.Sprintf("files {\n  exec = [%q]\n}\n", self(t))+map[string]string{"disk": "workspace { upper = \"disk\" }\n"}[mode])
 			s := seenIn(t, c.must(self(t), helperArg, "plant", "fell").events())
 			t.Log(s.layer, "|", s.end, "|", s.counts)
 			left := s.counts["live_created"] - s.counts["live_deleted"]
-			if mode == "memory" && (s.counts["live_created"] != planted || left != s.counts["file"]) {
+			if strings.Contains(s.layer, "fanotify") && (s.counts["live_created"] != planted || left != s.counts["file"]) {
 				t.Errorf("%d are left of those that were seen, and there are %d", left, s.counts["file"])
 			}
 			if s.counts["file"] == 0 || s.counts["live_deleted"] == 0 || s.counts["live_created"] < s.counts["file"] {

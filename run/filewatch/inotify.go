@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,9 +36,14 @@ type departure struct {
 	from *node
 	name string
 	dir  bool
+	at   time.Time
 }
 
-var errTooMany = errors.New("the workspace has more folders than are watched, " + strconv.Itoa(maxWatches))
+// patience is how long the other half of a rename may take: the kernel queues the two one
+// after the other, and one may be read before the other is there.
+const patience = 100 * time.Millisecond
+
+var errTooMany = errors.New("the workspace has more folders than are watched, " + strconv.Itoa(maxWatches) + ", or than the kernel lets this user watch (fs.inotify.max_user_watches)")
 
 // openInotify watches a folder, and where it is full all folders in it.
 func openInotify(root int, full bool, e eyes, emit func(Change)) (*inotify, error) {
@@ -175,7 +181,7 @@ func (s *inotify) event(wd int32, mask, cookie uint32, name string) {
 		s.tree.deleted(n, name, key, dir)
 	case mask&unix.IN_MOVED_FROM != 0:
 		delete(s.read[n], name)
-		s.moved[cookie] = departure{n, name, dir}
+		s.moved[cookie] = departure{n, name, dir, time.Now()}
 	case mask&unix.IN_MOVED_TO != 0:
 		s.arrived(n, name, cookie, dir)
 	}
@@ -271,10 +277,15 @@ func (s *inotify) wasRead(n *node, name string) bool {
 	return true
 }
 
-// idle comes when the queue is empty: the other half of a rename does not come any more,
-// and no event is left of what was found by reading.
+// idle comes when the queue is empty: no event is left of what was found by reading, and
+// the other half of a rename that is old does not come any more.
 func (s *inotify) idle() {
-	for _, d := range s.moved {
+	now := time.Now()
+	for cookie, d := range s.moved {
+		if now.Sub(d.at) < patience {
+			continue
+		}
+		delete(s.moved, cookie)
 		key := ""
 		if c := d.from.folders[d.name]; d.dir && c != nil {
 			key = c.key
@@ -283,7 +294,6 @@ func (s *inotify) idle() {
 		}
 		s.tree.renamed(d.from, d.name, nil, "", key, d.dir)
 	}
-	clear(s.moved)
 	clear(s.read)
 	s.tree.idle()
 }

@@ -14,16 +14,16 @@ import (
 // part of the trail only, and what is beyond is counted.
 const (
 	window     = time.Second
-	singles    = 20             // events of one change each, a window
+	singles    = 10             // events of one change each, a window and kind: many deletions hide no new file
 	slow       = time.Minute    // between events that count, once most of the room is used
 	maxRoom    = 8 << 20        // bytes of the trail,
 	roomPart   = 8              // and at most such a part of its size
-	eventBytes = 1200           // of an event, beside its paths
+	eventBytes = 1700           // of an event, beside its paths
 	lastBytes  = 2 * eventBytes // of the room, for the last one
 	massPart   = 1.0 / 2        // of the room, for events that count
 	slowPart   = 1.0 / 4        // of the room, for those that come slowly
 	maxYoung   = 65_536         // paths
-	maxRepeats = singles        // paths
+	maxRepeats = 2 * singles    // paths
 )
 
 // scribe counts changes and writes what there is room for into the trail. Time comes in
@@ -34,9 +34,9 @@ type scribe struct {
 	room   int64 // bytes
 	used   int64
 
-	begun   time.Time // of the window; zero: nothing is in it
-	turned  time.Time // when the one before was over
-	written int       // single events in it
+	begun   time.Time            // of the window; zero: nothing is in it
+	turned  time.Time            // when the one before was over
+	written map[audit.FileOp]int // single events in it
 	repeats map[string]*repeat
 	young   [2]map[uint64]bool // paths that were made in this window and the one before
 	seed    maphash.Seed
@@ -52,7 +52,7 @@ type repeat struct {
 }
 
 func newScribe(c *counters, size int64, emit func(audit.Record)) *scribe {
-	return &scribe{counts: c, emit: emit, room: min(maxRoom, size/roomPart), repeats: map[string]*repeat{}, young: [2]map[uint64]bool{{}, {}}, seed: maphash.MakeSeed()}
+	return &scribe{counts: c, emit: emit, room: min(maxRoom, size/roomPart), repeats: map[string]*repeat{}, written: map[audit.FileOp]int{}, young: [2]map[uint64]bool{{}, {}}, seed: maphash.MakeSeed()}
 }
 
 // add takes a change at the time that it was seen.
@@ -88,12 +88,12 @@ func (s *scribe) add(c Change, at time.Time) {
 		r.last = at
 		return
 	}
-	cost := int64(eventBytes + 2*(len(c.Path)+len(c.Old)))
-	if s.written >= singles || s.left(massPart) < cost {
+	cost := cost(c.Path, c.Old)
+	if s.written[c.Op] >= singles || s.left(massPart) < cost {
 		s.tooMany(c, at)
 		return
 	}
-	s.written++
+	s.written[c.Op]++
 	s.used += cost
 	if c.Op == audit.FileModified && len(s.repeats) < maxRepeats {
 		s.repeats[c.Path] = &repeat{}
@@ -107,6 +107,21 @@ func live(c Change, at time.Time) audit.LiveFile {
 		f.Type = "folder"
 	}
 	return f
+}
+
+// cost is what an event takes of the trail at most. It has a path as such, in its message,
+// and the last part of it; JSON writes a control character in six.
+func cost(paths ...string) int64 {
+	n := 0
+	for _, p := range paths {
+		n += len(p)
+		for i := range len(p) {
+			if p[i] < ' ' || p[i] > '~' {
+				n += 5
+			}
+		}
+	}
+	return int64(eventBytes + 3*n)
 }
 
 // left is how much room there is but for a part of it.
@@ -159,7 +174,7 @@ func (s *scribe) close(now time.Time, last bool) {
 			delete(s.repeats, p)
 			continue
 		}
-		if cost := int64(eventBytes + 2*len(p)); s.left(massPart) >= cost {
+		if cost := cost(p); s.left(massPart) >= cost {
 			s.used += cost
 			s.emit(audit.LiveFile{At: r.last, Op: audit.FileModified, Path: p, Count: r.count, First: r.first})
 		} else {
@@ -173,11 +188,12 @@ func (s *scribe) close(now time.Time, last bool) {
 		every = slow
 	}
 	if !s.massBegun.IsZero() && (last || now.Sub(s.massBegun) >= every) && (s.left(0) >= lastBytes || last) {
-		s.used += int64(eventBytes + len(s.mass.Under))
+		s.used += cost(s.mass.Under)
 		s.emit(s.mass)
 		s.massBegun = time.Time{}
 	}
-	s.begun, s.turned, s.written = time.Time{}, now, 0
+	s.begun, s.turned = time.Time{}, now
+	clear(s.written)
 	s.young[0], s.young[1] = s.young[1], s.young[0]
 	clear(s.young[0])
 	if len(s.repeats) > 0 {

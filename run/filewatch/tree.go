@@ -261,8 +261,11 @@ func (t *tree) fileArrives(p *node, path, key string) {
 	} else if is = t.eyes.now(path); is == whiteout && key != "" {
 		t.whiteout(key)
 	}
+	// A look may be too late. What is no folder and comes where the host has one is a
+	// whiteout, and so is what is gone already: copies of files are not moved in.
+	gone := was == folder || was != absent && is == absent
 	switch {
-	case is == whiteout:
+	case is == whiteout || gone:
 		t.emit(Change{Op: audit.FileDeleted, Path: path, Dir: was == folder})
 	case was == absent:
 		t.emit(Change{Op: audit.FileCreated, Path: path})

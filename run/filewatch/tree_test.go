@@ -86,6 +86,8 @@ func TestTree(t *testing.T) {
 		"rm a": {events: "create W/#1 w\ncreate W/#2 w\nrename W/#2 R/a w", want: "deleted a"},
 		// What lies there is looked at, where the whiteout has not been linked before.
 		"rm a, the whiteout itself": {events: "create W/#1 w\nrename W/#1 R/a w", upper: map[string]kind{"a": whiteout}, want: "deleted a"},
+		"rm a; and it is gone":      {events: "create W/#1 w\nrename W/#1 R/a w", want: "deleted a"},
+		"rmdir d; mkdir d":          {events: "rename W/#1 R/d w", upper: map[string]kind{"d": folder}, want: "deleted d/"},
 		"rm -r d": {events: `
 			rename W/#1/ R/d/ d
 			rename W/#2/ d/e/ e
