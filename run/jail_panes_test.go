@@ -125,8 +125,9 @@ func (p *pane) keys(keys ...string) {
 func (p *pane) ended() string {
 	p.t.Helper()
 	for end := time.Now().Add(hangGuard); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if f := strings.Fields(p.must("display-message", "-p", "#{pane_dead} #{pane_dead_status}")); len(f) > 0 && f[0] == "1" {
-			return strings.Join(f[1:], "")
+		// The terminal is closed before tmux has been told how the command ended.
+		if f := strings.Fields(p.must("display-message", "-p", "#{pane_dead} #{pane_dead_status}#{pane_dead_signal}")); len(f) > 1 && f[0] == "1" {
+			return f[1]
 		}
 	}
 	p.t.Fatalf("the command does not end:\n%s", p.screen())
