@@ -49,14 +49,18 @@ func TestRenew(t *testing.T) {
 		{"a file that is shown elsewhere", write(0o644), func(m *Mount) { m.Target = "/elsewhere" }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir, err := filepath.EvalSymlinks(t.TempDir())
+			// Not in TMPDIR, which may be private, and all that is in it with it.
+			made, err := os.MkdirTemp("/tmp", "renew")
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, d := range []string{dir, filepath.Dir(dir)} { // else all that is in it is private
-				if err := os.Chmod(d, 0o755); err != nil {
-					t.Fatal(err)
-				}
+			t.Cleanup(func() { os.RemoveAll(made) })
+			dir, err := filepath.EvalSymlinks(made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "file")
 			if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
