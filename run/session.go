@@ -95,6 +95,7 @@ type session struct {
 	files *filewatch.Watch // sees changes of the workspace as they happen; nil without
 
 	reserve reserve
+	screens *screens // nil before the jail
 }
 
 // Run runs one command in a jail and returns its exit code as an *ExitError, or
@@ -223,6 +224,7 @@ func (s *session) live() (end ending, err error) {
 			return end, err
 		}
 	}
+	s.screens = newScreens(s.spec.Process)
 	meter := newMeter(limitValue(s.spec.Limits.Output))
 	var pipes *relay
 	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
@@ -230,7 +232,7 @@ func (s *session) live() (end ending, err error) {
 		opts.Names = s.direct.names.judge
 	}
 	if !s.terminal {
-		if pipes, err = newPipes(meter); err != nil {
+		if pipes, err = newPipes(meter, s.screens); err != nil {
 			return end, err
 		}
 		opts.Stdio = pipes.inside
