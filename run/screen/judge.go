@@ -121,7 +121,14 @@ func judgeControl(seq []byte) (left []byte, took string) {
 	// XTSMGRAPHICS, DECRQPSR, DECRQTSR, DECRQCRA, DECRQUPSS, DECRQLP, XTREPORTSGR.
 	case "n", "?n", "c", "?c", ">c", "=c", "x", "$p", "?$p", ">q", "?u", "?m", "?S", "$w", "$u", "*y", "&u", "'|", "#|", "#R":
 		return nil, Query
-	case "t", ">t", ">T", "$|", "*|", ",~", "+T":
+	case "t":
+		// To push and pop the title is part of terminfo's smcup and rmcup (less, vim, tmux).
+		// As none can be set, what is popped is what was there.
+		if slices.Contains([]string{"22", "22;0", "22;1", "22;2", "22;0;0", "22;1;0", "22;2;0", "23", "23;0", "23;1", "23;2", "23;0;0", "23;1;0", "23;2;0"}, params) {
+			return seq, ""
+		}
+		return nil, Window
+	case ">t", ">T", "$|", "*|", ",~", "+T":
 		return nil, Window
 	case "i", "?i":
 		return nil, Printer
@@ -137,7 +144,7 @@ func modes(prefix, params, final string) (left []byte, took string) {
 	allowed := []int{4} // IRM; not KAM and SRM, which lock the keyboard and echo
 	if prefix == "?" {
 		allowed = []int{1, 3, 4, 5, 6, 7, 8, 9, 12, 25, 45, 47, 66, 69,
-			1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 1034, 1035, 1036, 1039, 1047, 1048, 1049, 2004, 2026, 2027}
+			1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 1034, 1035, 1036, 1039, 1047, 1048, 1049, 2004, 2026, 2027, 7727}
 		// Not among them: 2, which is VT52 with its own queries; 18 and 19, the printer; 40,
 		// with which 3 changes the window; 1001, which waits for an answer; 2031 and 2048,
 		// which report colours and sizes.

@@ -78,7 +78,7 @@ var taken = []struct{ name, seq, kind string }{
 	{"window size", "\x1b[14t", Window},
 	{"window resize", "\x1b[8;10;10t", Window},
 	{"iconify", "\x1b[2t", Window},
-	{"title stack", "\x1b[22;0t", Window},
+	{"title stack, and something else", "\x1b[22;3t", Window},
 	{"lines per page", "\x1b[50*|", Window},
 	{"media copy", "\x1b[5i", Printer},
 	{"media copy of DEC", "\x1b[?5i", Printer},
@@ -105,6 +105,7 @@ var kept = []string{
 	"\x1b[H\x1b[2J\x1b[3J\x1b[K\x1b[10;20H\x1b[5A\x1b[B\x1b[C\x1b[D\x1b[2L\x1b[M\x1b[4P\x1b[@\x1b[X\x1b[6b\x1b[2d\x1b[7G\x1b[3S\x1b[T\x1b[I\x1b[Z",
 	"\x1b[1;24r\x1b[r\x1b[s\x1b[u\x1b7\x1b8\x1bM\x1bD\x1bE\x1bH\x1b=\x1b>\x1bc\x1b#8\x1b(B\x1b)0\x1b(0",
 	"\x1b[?1049h\x1b[?25l\x1b[?7h\x1b[?1h\x1b[?2004h\x1b[?1000;1002;1003;1006h\x1b[?1004h\x1b[?2026h\x1b[?2026l\x1b[?1049l\x1b[?12l\x1b[4h\x1b[4l",
+	"\x1b[22;0;0t\x1b[22;2t\x1b[23;1t\x1b[23t",
 	"\x1b[ q\x1b[5 q\x1b[!p\x1b[>4;2m\x1b[>4m\x1b[>1u\x1b[<u\x1b[=5;1u\x1b[1;1;5;5$z\x1b[?J",
 }
 
@@ -243,6 +244,7 @@ var only = regexp.MustCompile(`^\x1b(?:` +
 	`|\[(?:4;)*4[hl]|\[\?(?:[0-9]{1,4};)*[0-9]{1,4}[hl]|\[\?[0-9;:]*[JK]` +
 	`|\[[0-9;:]*(?: [@Aq]|'[}~]|\$[rtvxz{]|!p|"q)` +
 	`|\[>[0-9;:]*[mnu]|\[[<=][0-9;:]*u` +
+	`|\[2[23](?:;[012](?:;0)?)?t` +
 	`|[78DEHM=>69c]|[()*+][0-9A-Z<>]|#[34568])`)
 
 // reporting are modes with which a terminal reports at once, or is another one.
@@ -282,9 +284,9 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// FuzzFilter: whatever comes in, nothing forbidden comes out; where it is cut makes no
+// FuzzScreen: whatever comes in, nothing forbidden comes out; where it is cut makes no
 // difference, and what was filtered once is filtered.
-func FuzzFilter(f *testing.F) {
+func FuzzScreen(f *testing.F) {
 	for _, tt := range taken {
 		if len(tt.seq) < 100 {
 			f.Add([]byte("a"+tt.seq+"b"), 3)
