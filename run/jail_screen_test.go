@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,9 @@ const (
 // whole is beyond as it was written.
 var whole = strings.NewReplacer(`\033`, "\x1b", `\007`, "\x07", `\134`, `\`, `\n`, "").Replace(beyond)
 
-// terminalFindings are the lines of the caller's trails about what was taken out.
-func terminalFindings(t *testing.T, c *caller) (lines []string) {
+// terminalFindings are the lines of the caller's trail about what was taken out. Its first
+// line says of the filter that it is in a state, or nothing for "".
+func terminalFindings(t *testing.T, c *caller, state string) (lines []string) {
 	t.Helper()
 	trails, err := filepath.Glob(filepath.Join(c.home, ".local/state/agentjail/runs/*/audit.jsonl"))
 	if err != nil || len(trails) != 1 {
@@ -30,6 +32,10 @@ func terminalFindings(t *testing.T, c *caller) (lines []string) {
 	data, err := os.ReadFile(trails[0])
 	if err != nil {
 		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	if said := strings.Contains(first, `"name":"terminal output"`); said != (state != "") || said && !regexp.MustCompile(`"name":"terminal output"[^}]*"state":"`+state+`"`).MatchString(first) {
+		t.Errorf("the first event does not say %q of the filter: %s", state, first)
 	}
 	for line := range strings.Lines(string(data)) {
 		if strings.Contains(line, "taken out of the output to the terminal: ") {
@@ -56,7 +62,7 @@ func TestJailScreen(t *testing.T) {
 		k := openConsole(t, c, "sh", "-c", "printf '"+beyond+"'; printf 'half\\033]0;never'")
 		k.end(0)
 		k.shows(beyondLeft + "\r\nhalf")
-		lines := terminalFindings(t, c)
+		lines := terminalFindings(t, c, "enforced")
 		if len(lines) != 1 {
 			t.Fatalf("the trail has %q", lines)
 		}
@@ -71,7 +77,7 @@ func TestJailScreen(t *testing.T) {
 		k := openConsole(t, c, "sh", "-c", "printf '"+beyond+"'")
 		k.end(0)
 		k.shows(whole + "\r\n")
-		if lines := terminalFindings(t, c); len(lines) > 0 {
+		if lines := terminalFindings(t, c, "off"); len(lines) > 0 {
 			t.Errorf("the trail has %q", lines)
 		}
 	})
@@ -88,7 +94,7 @@ func TestJailScreen(t *testing.T) {
 		if o := c.must("sh", "-c", "printf '"+beyond+"'; printf '"+beyond+"' >&2"); o.stdout != whole+"\n" || !strings.Contains(o.stderr, whole) {
 			t.Errorf("a pipe gets %q and %q", o.stdout, o.stderr)
 		}
-		if lines := terminalFindings(t, c); len(lines) > 0 {
+		if lines := terminalFindings(t, c, ""); len(lines) > 0 {
 			t.Errorf("the trail has %q", lines)
 		}
 		// Each end for itself: stdout is a file, and stderr is the terminal.

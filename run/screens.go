@@ -3,11 +3,13 @@ package run
 import (
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/term"
 
 	"github.com/agentjail/agentjail/audit"
+	"github.com/agentjail/agentjail/jail"
 	"github.com/agentjail/agentjail/profiles"
 	"github.com/agentjail/agentjail/profiles/mutate"
 	"github.com/agentjail/agentjail/run/screen"
@@ -42,6 +44,18 @@ func (s *screens) writer(to *os.File) io.WriteCloser {
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && term.IsTerminal(int(f.Fd()))
+}
+
+// layer is what the trail's first event says of the filter; nothing where no end of ours is
+// a terminal.
+func (s *screens) layer(ends ...*os.File) []jail.Layer {
+	switch {
+	case !slices.ContainsFunc(ends, isTerminal):
+		return nil
+	case s.off:
+		return []jail.Layer{{Name: "terminal output", State: "off", Detail: "as the agent writes it"}}
+	}
+	return []jail.Layer{{Name: "terminal output", State: "enforced", Detail: "what draws on the screen comes through", Probe: "it is agentjail's own: no host lacks it"}}
 }
 
 // keptOpen is an end that somebody else closes.

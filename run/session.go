@@ -346,6 +346,7 @@ func (s *session) ownLayers() []jail.Layer {
 	if s.plan.Cgroup != nil {
 		layers = append(layers, jail.Layer{Name: "cgroup", State: "enforced", Detail: string(s.features.Cgroup), Probe: "limits written"})
 	}
+	layers = append(layers, s.screens.layer(s.host.Stdout, s.host.Stderr)...)
 	layers = append(layers, s.tls.layers(&s.spec.Network, s.missing)...)
 	for _, name := range jail.StandIns(s.spec.Limits, s.features) {
 		layers = append(layers, jail.Layer{Name: "limit " + name, State: "degraded", Detail: "best effort, no cgroup: " + s.features.CgroupWhy})

@@ -152,7 +152,9 @@ func modes(prefix, params, final string) (left []byte, took string) {
 	var kept []string
 	for p := range strings.SplitSeq(params, ";") {
 		n, err := strconv.Atoi(p)
-		if err != nil || !slices.Contains(allowed, n) {
+		// DECCOLM back to 80 columns is part of terminfo's is2; to 132 it changes the window
+		// on terminals that do not wait for 40.
+		if err != nil || !slices.Contains(allowed, n) || prefix == "?" && n == 3 && final == "h" {
 			took = Mode
 			continue
 		}

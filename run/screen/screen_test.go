@@ -83,6 +83,7 @@ var taken = []struct{ name, seq, kind string }{
 	{"media copy", "\x1b[5i", Printer},
 	{"media copy of DEC", "\x1b[?5i", Printer},
 	{"VT52", "\x1b[?2l", Mode},
+	{"132 columns", "\x1b[?3h", Mode},
 	{"column switch", "\x1b[?40h", Mode},
 	{"size reports", "\x1b[?2048h", Mode},
 	{"keyboard lock", "\x1b[2h", Mode},
@@ -105,7 +106,7 @@ var kept = []string{
 	"\x1b[H\x1b[2J\x1b[3J\x1b[K\x1b[10;20H\x1b[5A\x1b[B\x1b[C\x1b[D\x1b[2L\x1b[M\x1b[4P\x1b[@\x1b[X\x1b[6b\x1b[2d\x1b[7G\x1b[3S\x1b[T\x1b[I\x1b[Z",
 	"\x1b[1;24r\x1b[r\x1b[s\x1b[u\x1b7\x1b8\x1bM\x1bD\x1bE\x1bH\x1b=\x1b>\x1bc\x1b#8\x1b(B\x1b)0\x1b(0",
 	"\x1b[?1049h\x1b[?25l\x1b[?7h\x1b[?1h\x1b[?2004h\x1b[?1000;1002;1003;1006h\x1b[?1004h\x1b[?2026h\x1b[?2026l\x1b[?1049l\x1b[?12l\x1b[4h\x1b[4l",
-	"\x1b[22;0;0t\x1b[22;2t\x1b[23;1t\x1b[23t",
+	"\x1b[?3;4l\x1b[22;0;0t\x1b[22;2t\x1b[23;1t\x1b[23t",
 	"\x1b[ q\x1b[5 q\x1b[!p\x1b[>4;2m\x1b[>4m\x1b[>1u\x1b[<u\x1b[=5;1u\x1b[1;1;5;5$z\x1b[?J",
 }
 
@@ -248,7 +249,7 @@ var only = regexp.MustCompile(`^\x1b(?:` +
 	`|[78DEHM=>69c]|[()*+][0-9A-Z<>]|#[34568])`)
 
 // reporting are modes with which a terminal reports at once, or is another one.
-var reporting = regexp.MustCompile(`^\x1b\[\?(?:[0-9;]*;)?(2|18|19|40|1001|2031|2048)(?:;[0-9;]*)?[hl]`)
+var reporting = regexp.MustCompile(`^\x1b\[\?(?:[0-9;]*;)?(2|18|19|40|1001|2031|2048)(?:;[0-9;]*)?[hl]|^\x1b\[\?(?:[0-9;]*;)?3(?:;[0-9;]*)?h`)
 
 // forbidden finds what the filter must have taken out; "" where there is nothing.
 func forbidden(out []byte) string {
