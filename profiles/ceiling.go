@@ -38,7 +38,7 @@ func ceilingWords() []string {
 		"network.allow.request.when", "network.allow.request.limit", "network.allow.request.ask", "network.allow.request.reason",
 		"network.ask.hosts", "network.ask.ports", "network.ask.protocol", "network.ask.reason",
 		"network.deny.hosts", "network.deny.ports", "network.deny.reason",
-		"process.pass_env", "process.exec_new",
+		"process.pass_env", "process.exec_new", "process.terminal",
 		"process.deny.args", "process.deny.reason", "process.ask.args", "process.ask.reason",
 		"process.limit.args", "process.limit.rate", "process.limit.reason",
 		"syscalls.allow", "ssh_agent.keys",
@@ -277,6 +277,9 @@ func (c *Ceiling) capProcess(p *Process) {
 	answers := []ExecNew{ExecNewAllow, ExecNewAsk, ExecNewDeny}
 	if l.execNew != nil && slices.Index(answers, *l.execNew) > slices.Index(answers, p.ExecNew) {
 		p.ExecNew = *l.execNew
+	}
+	if l.terminal != nil && *l.terminal == TerminalFilter {
+		p.Terminal = TerminalFilter
 	}
 	if c.said["process.pass_env"] {
 		p.PassEnv = namesInBoth(p.PassEnv, l.passEnv)

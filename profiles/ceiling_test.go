@@ -482,3 +482,23 @@ func randomTarget(r *rand.Rand) (string, netip.Addr, uint16) {
 func randomPath(r *rand.Rand) string {
 	return pick(r, "/", "/opt", "/opt/a", "/opt/a/b", "/opt/x/b", "/opt/x/c", "/opt/c/d", "/srv", "/srv/x1", "/srv/y/z", "/etc/passwd")
 }
+
+// TestCeilingTerminal: a ceiling takes away, and gives nothing.
+func TestCeilingTerminal(t *testing.T) {
+	for _, tt := range []struct {
+		profile, ceiling string
+		want             Terminal
+	}{
+		{"pass", "filter", TerminalFilter},
+		{"pass", "pass", TerminalPass},
+		{"filter", "pass", TerminalFilter},
+	} {
+		s := capped(t, `process { terminal = "`+tt.profile+`" }`, `process { terminal = "`+tt.ceiling+`" }`)
+		if s.Process.Terminal != tt.want {
+			t.Errorf("%s under a ceiling of %s is %s", tt.profile, tt.ceiling, s.Process.Terminal)
+		}
+	}
+	if s := capped(t, `process { terminal = "pass" }`, `limits { time = "1h" }`); s.Process.Terminal != TerminalPass {
+		t.Errorf("a ceiling that says nothing of it: %s", s.Process.Terminal)
+	}
+}

@@ -158,6 +158,9 @@ func (d *differ) process() {
 	if slices.Index(answers, b.ExecNew) > slices.Index(answers, a.ExecNew) {
 		d.wider(Origin{}, "programs that the agent wrote: %s, not %s", b.ExecNew, a.ExecNew)
 	}
+	if b.Terminal == TerminalPass && a.Terminal != TerminalPass {
+		d.wider(Origin{}, "what the agent writes reaches the caller's terminal as it is")
+	}
 }
 
 func (r ExecRule) text() string { return strings.Join(append([]string{r.Program}, r.Args...), " ") }
@@ -258,7 +261,7 @@ func (d *differ) rest() {
 	d.unknownFields("the profile", reflect.ValueOf(*a), reflect.ValueOf(*b), Origin{},
 		"Name", "Description", "Sources", "Ceiling", "Tests", "Workspace", "Files", "Network", "Secrets", "Process", "Syscalls", "SyscallCeiling", "Limits", "Artifacts", "Apply", "Audit", "Approval", "On")
 	d.unknownFields("files", reflect.ValueOf(a.Files), reflect.ValueOf(b.Files), Origin{}, "Read", "Write", "Exec", "Deny", "Home", "Limits", "Ceiling")
-	d.unknownFields("process", reflect.ValueOf(a.Process), reflect.ValueOf(b.Process), Origin{}, "PassEnv", "Env", "Deny", "Ask", "Limit", "Approved", "ExecNew")
+	d.unknownFields("process", reflect.ValueOf(a.Process), reflect.ValueOf(b.Process), Origin{}, "PassEnv", "Env", "Deny", "Ask", "Limit", "Approved", "ExecNew", "Terminal")
 	d.unknownFields("network", reflect.ValueOf(a.Network), reflect.ValueOf(b.Network), Origin{}, "Allow", "Ask", "Deny", "Ceiling", "Open")
 	d.unknownFields("limits", reflect.ValueOf(a.Limits), reflect.ValueOf(b.Limits), Origin{}, "Memory", "CPUs", "Processes", "OpenFiles", "Time", "Idle", "Output", "IOWeight")
 }

@@ -136,11 +136,12 @@ network {
   limit "curl" { rate = "2/m" }
 }`, `process {
   pass_env = ["LC_ALL", "HOME"]
+  terminal = "pass"
   env      = { A = "1" }
   ask "sudo" {}
   deny "git" {}
   limit "curl" { rate = "3/m" }
-}`, []string{"the variable HOME is passed on", `the variable A is set to "1"`, "the program sudo is no longer denied", "the limit of 2/m on the program curl no longer holds", "programs that the agent wrote: allow, not deny"}},
+}`, []string{"the variable HOME is passed on", `the variable A is set to "1"`, "the program sudo is no longer denied", "the limit of 2/m on the program curl no longer holds", "programs that the agent wrote: allow, not deny", "what the agent writes reaches the caller's terminal as it is"}},
 		{"limits", `limits {
   time = "1h"
   idle = "5m"

@@ -17,8 +17,10 @@ func TestExtends(t *testing.T) {
 network {
   allow "x.example" { protocol = "tcp" }
 }
+process { terminal = "pass" }
 limits { time = "1h" }`,
-			"/p/a.hcl": `network {
+			"/p/a.hcl": `process { terminal = "filter" }
+network {
   allow "x.example" {}
   deny "bad.example" {}
 }
@@ -31,13 +33,16 @@ limits {
   time = "2h"
 }`,
 		}))
-		if v := s.Network.Connect("bad.example", netip.Addr{}, 443); v.Action != Deny || v.Rule.Origin != at("a.hcl", 3) {
+		if v := s.Network.Connect("bad.example", netip.Addr{}, 443); v.Action != Deny || v.Rule.Origin != at("a.hcl", 4) {
 			t.Errorf("bad.example is %v", v)
 		}
 		if v := s.Network.Connect("x.example", netip.Addr{}, 443); v.Action != Allow || v.Rule.Protocol != ProtocolTCP {
 			t.Errorf("x.example is %v", v)
 		}
-		if s.Limits.Time.Origin != at("child.hcl", 5) || s.Limits.Idle.Origin != at("b.hcl", 5) {
+		if s.Process.Terminal != TerminalPass || mustLoad(t, "base", mapOptions(nil)).Process.Terminal != TerminalFilter {
+			t.Errorf("terminal is %q", s.Process.Terminal)
+		}
+		if s.Limits.Time.Origin != at("child.hcl", 6) || s.Limits.Idle.Origin != at("b.hcl", 5) {
 			t.Errorf("time is from %s, idle from %s", s.Limits.Time.Origin, s.Limits.Idle.Origin)
 		}
 	})

@@ -95,6 +95,7 @@ process {
   pass_env = ["LANG"]
   env      = { CI = "1" }
   exec_new = "deny"
+  terminal = "pass"
   deny "sudo" { reason = "no escalation" }
   ask "git" "push" {}
   ask "/usr/bin/npm" { args = ["publish"] }
@@ -210,7 +211,7 @@ const wholeJSON = `{
     "c": {"command": ["pass", "c"], "basic": "x-access-token"}
   },
   "process": {
-    "pass_env": ["LANG"], "env": {"CI": "1"}, "exec_new": "deny",
+    "pass_env": ["LANG"], "env": {"CI": "1"}, "exec_new": "deny", "terminal": "pass",
     "deny": {"sudo": {"reason": "no escalation"}},
     "ask": {"git": {"args": ["push"]}, "/usr/bin/npm": {"args": ["publish"]}},
     "limit": {"curl": {"args": ["-s"], "rate": "2/m", "reason": "no polling"}}

@@ -46,6 +46,7 @@ type layer struct {
 
 	execDeny, execAsk, execLimit, execApproved []ExecRule
 	execNew                                    *ExecNew
+	terminal                                   *Terminal
 
 	approvalTimeout *int64
 	approvalQuorum  *int64
@@ -217,6 +218,11 @@ func (d *decoder) process(b *hcl.Block, l *layer) {
 	if a := c.Attributes["exec_new"]; a != nil {
 		if s, ok := d.choice(a.Expr, "answer", string(ExecNewAllow), string(ExecNewAsk), string(ExecNewDeny)); ok {
 			l.execNew = new(ExecNew(s))
+		}
+	}
+	if a := c.Attributes["terminal"]; a != nil {
+		if s, ok := d.choice(a.Expr, "answer", string(TerminalFilter), string(TerminalPass)); ok {
+			l.terminal = new(Terminal(s))
 		}
 	}
 	d.execRules(c.Blocks, l)

@@ -168,7 +168,7 @@ func TestLoad(t *testing.T) {
 				{"CI", "1", w(52)}, {"DEBUG", "true", w(52)}, {"FROM", "common", at("common.hcl", 4)},
 				{"NOTE", "a note", w(52)}, {"WHO", "ME", w(52)},
 			},
-			Deny: []ExecRule{}, Ask: []ExecRule{}, Limit: []ExecRule{}, Approved: []ExecRule{}, ExecNew: ExecNewAllow,
+			Deny: []ExecRule{}, Ask: []ExecRule{}, Limit: []ExecRule{}, Approved: []ExecRule{}, ExecNew: ExecNewAllow, Terminal: TerminalFilter,
 		},
 		Syscalls: []Syscall{{"@ptrace", w(55)}},
 		Limits: Limits{

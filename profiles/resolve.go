@@ -37,7 +37,7 @@ func resolve(top *file, layers []*layer, files []*file, o *Options) *Spec {
 		Budgets:   []Budget{},
 		Prices:    []Price{},
 		On:        []On{},
-		Process:   Process{PassEnv: []Pattern{}, Env: []EnvVar{}, Deny: []ExecRule{}, Ask: []ExecRule{}, Limit: []ExecRule{}, Approved: []ExecRule{}, ExecNew: ExecNewAllow},
+		Process:   Process{PassEnv: []Pattern{}, Env: []EnvVar{}, Deny: []ExecRule{}, Ask: []ExecRule{}, Limit: []ExecRule{}, Approved: []ExecRule{}, ExecNew: ExecNewAllow, Terminal: TerminalFilter},
 		Syscalls:  []Syscall{},
 		Artifacts: Artifacts{Collect: []Pattern{}, Size: defaultArtifactsSize},
 		Apply:     Apply{Hold: []HandOff{}, Allow: []HandOff{}},
@@ -73,6 +73,7 @@ func (s *Spec) setScalars(l *layer) {
 	set(&s.Audit.OTLP, l.auditOTLP)
 	set(&s.Audit.Origin, l.auditOrigin)
 	set(&s.Process.ExecNew, l.execNew)
+	set(&s.Process.Terminal, l.terminal)
 	set(&s.Approval.Timeout, l.approvalTimeout)
 	set(&s.Approval.Quorum, l.approvalQuorum)
 	set(&s.Approval.Extend, l.approvalExtend)

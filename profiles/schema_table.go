@@ -206,6 +206,7 @@ func processSchema() schema {
 			{"pass_env", listKind("variables"), `["LANG", "LC_*"]`, "", "Variables of the caller's environment that are passed on."},
 			{"env", objectKind("names and values"), `{ CI = "1" }`, "", "Variables that are set."},
 			{"exec_new", choiceKind("allow", "ask", "deny"), `"deny"`, `"allow"`, "What becomes of a program that the agent wrote itself."},
+			{"terminal", choiceKind("filter", "pass"), `"filter"`, `"filter"`, "What the agent writes to your terminal. `filter`: without what acts beyond the screen (clipboard, title, links, printer) and what the terminal would answer. `pass`: as it is. Output to a pipe or a file is never changed. See terminal.md."},
 		},
 		blocks: []block{
 			{"deny", programLabels(), true, execDenySchema, "A program that is not started: a file name or an absolute path, then leading arguments."},

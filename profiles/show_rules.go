@@ -29,6 +29,7 @@ func (t *textWriter) seeds(f Files) {
 
 func (t *textWriter) execRules(p Process) {
 	t.printf("exec_new = %s", quote(string(p.ExecNew)))
+	t.printf("terminal = %s", quote(string(p.Terminal)))
 	for _, list := range []struct {
 		name  string
 		rules []ExecRule

@@ -310,7 +310,20 @@ type Process struct {
 	Limit    []ExecRule `json:"limit"`
 	Approved []ExecRule `json:"approved"` // what Ask does not ask about any more
 	ExecNew  ExecNew    `json:"exec_new"` // programs that the agent wrote itself
+
+	Terminal Terminal `json:"terminal"` // what it writes to the caller's terminal
 }
+
+// Terminal says what becomes of sequences for the caller's terminal that do more than to
+// draw on the screen.
+type Terminal string
+
+// The answers: they are taken out, or they are passed as they are. The empty one, of a
+// profile that an older agentjail wrote down, filters.
+const (
+	TerminalFilter Terminal = "filter"
+	TerminalPass   Terminal = "pass"
+)
 
 // EnvVar is a variable that the profile sets.
 type EnvVar struct {

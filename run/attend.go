@@ -50,7 +50,7 @@ func (s *session) attend(ctl *signals, m *meter, pipes *relay) (end ending, err 
 		if err != nil {
 			return end, fmt.Errorf("recording: %w", err)
 		}
-		if tty, err = openTerminal(s.host.Stdin, s.jail.PTY, m, recording); err != nil {
+		if tty, err = openTerminal(s.host.Stdin, s.jail.PTY, m, s.screens, recording); err != nil {
 			return end, fmt.Errorf("terminal: %w", err)
 		}
 		tty.input = s.opt.RecordInput
@@ -79,6 +79,7 @@ func (s *session) attend(ctl *signals, m *meter, pipes *relay) (end ending, err 
 	} else {
 		pipes.drain()
 	}
+	s.screens.record(s.sink)
 	return end, err
 }
 

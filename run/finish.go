@@ -71,6 +71,14 @@ func (s *session) finish(end ending, err error) error {
 		}
 		re.Details["files seen live"] = s.files.String()
 	}
+	if s.screens != nil {
+		if text := s.screens.taken(); text != "" {
+			if re.Details == nil {
+				re.Details = map[string]string{}
+			}
+			re.Details["taken out of the output to the terminal"] = text
+		}
+	}
 	re.Budgets = s.budgetsUsed()
 	if err != nil {
 		re.ExitCode, re.Reason = exitCode(err), failedToStart

@@ -22,6 +22,7 @@ type relay struct {
 	out    sync.WaitGroup
 	pipes  []*os.File // our ends of stdout and stderr
 	meter  *meter
+	screen *screens
 }
 
 // meter counts the agent's output, and says when there is too much of it.
@@ -66,8 +67,8 @@ func (w meteredWriter) Write(p []byte) (int, error) {
 }
 
 // newPipes makes the pipes of a run without a terminal.
-func newPipes(m *meter) (*relay, error) {
-	r := &relay{meter: m}
+func newPipes(m *meter, sc *screens) (*relay, error) {
+	r := &relay{meter: m, screen: sc}
 	for i := range r.inside {
 		pr, pw, err := os.Pipe()
 		if err != nil {
@@ -85,7 +86,7 @@ func newPipes(m *meter) (*relay, error) {
 }
 
 // start begins to carry, once the jail holds its own ends.
-func (r *relay) start(stdin io.Reader, stdout, stderr io.Writer) {
+func (r *relay) start(stdin io.Reader, stdout, stderr *os.File) {
 	r.closeInside()
 	if stdin == nil {
 		r.stdin.Close()
@@ -97,13 +98,14 @@ func (r *relay) start(stdin io.Reader, stdout, stderr io.Writer) {
 			r.stdin.Close()
 		}()
 	}
-	for i, w := range []io.Writer{stdout, stderr} {
-		pipe := r.pipes[i]
+	for i, to := range []*os.File{stdout, stderr} {
+		pipe, w := r.pipes[i], r.screen.writer(to)
 		r.out.Add(1)
 		go func() {
 			defer r.out.Done()
 			// A reader that went away is told to the agent as SIGPIPE, by closing.
 			_, _ = io.Copy(r.meter.writer(w), pipe)
+			_ = w.Close()
 			pipe.Close()
 		}()
 	}
@@ -137,6 +139,7 @@ type terminal struct {
 	host   *os.File // our terminal
 	pty    *os.File // the jail's master
 	meter  *meter
+	screen *screens
 	cast   *cast.Writer // nil without a recording
 	input  bool         // what is typed is recorded too
 	saved  *unix.Termios
@@ -146,8 +149,8 @@ type terminal struct {
 
 // openTerminal puts our terminal into raw mode: every key goes to the jail's pty,
 // whose own line discipline makes signals of Ctrl-C and Ctrl-Z.
-func openTerminal(host, pty *os.File, m *meter, c *cast.Writer) (*terminal, error) {
-	t := &terminal{host: host, pty: pty, meter: m, cast: c, done: make(chan struct{})}
+func openTerminal(host, pty *os.File, m *meter, sc *screens, c *cast.Writer) (*terminal, error) {
+	t := &terminal{host: host, pty: pty, meter: m, screen: sc, cast: c, done: make(chan struct{})}
 	if err := t.raw(); err != nil {
 		return nil, err
 	}
@@ -204,7 +207,8 @@ func (t *terminal) resize() {
 }
 
 func (t *terminal) start() {
-	var in, out io.Writer = t.pty, t.meter.writer(t.host)
+	shown := t.screen.writer(t.host)
+	var in, out io.Writer = t.pty, t.meter.writer(shown)
 	if t.cast != nil {
 		out = recorded(out, t.cast.Output)
 		if t.input {
@@ -216,6 +220,7 @@ func (t *terminal) start() {
 		defer close(t.done)
 		// EIO once the last process with the terminal is gone (pty(7)).
 		_, _ = io.Copy(out, t.pty)
+		_ = shown.Close()
 	}()
 }
 

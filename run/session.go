@@ -96,6 +96,7 @@ type session struct {
 	files *filewatch.Watch // sees changes of the workspace as they happen; nil without
 
 	reserve reserve
+	screens *screens // nil before the jail
 }
 
 // Run runs one command in a jail and returns its exit code as an *ExitError, or
@@ -227,6 +228,7 @@ func (s *session) live() (end ending, err error) {
 			return end, err
 		}
 	}
+	s.screens = newScreens(s.spec.Process)
 	meter := newMeter(limitValue(s.spec.Limits.Output))
 	var pipes *relay
 	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
@@ -234,7 +236,7 @@ func (s *session) live() (end ending, err error) {
 		opts.Names = s.direct.names.judge
 	}
 	if !s.terminal {
-		if pipes, err = newPipes(meter); err != nil {
+		if pipes, err = newPipes(meter, s.screens); err != nil {
 			return end, err
 		}
 		opts.Stdio = pipes.inside
@@ -348,6 +350,7 @@ func (s *session) ownLayers() []jail.Layer {
 	if s.plan.Cgroup != nil {
 		layers = append(layers, jail.Layer{Name: "cgroup", State: "enforced", Detail: string(s.features.Cgroup), Probe: "limits written"})
 	}
+	layers = append(layers, s.screens.layer(s.host.Stdout, s.host.Stderr)...)
 	layers = append(layers, s.tls.layers(&s.spec.Network, s.missing)...)
 	for _, name := range jail.StandIns(s.spec.Limits, s.features) {
 		layers = append(layers, jail.Layer{Name: "limit " + name, State: "degraded", Detail: "best effort, no cgroup: " + s.features.CgroupWhy})

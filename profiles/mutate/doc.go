@@ -61,5 +61,6 @@ const (
 	FileWatch         // nobody sees changes of files as they happen
 	Naming            // names that the agent gives in a direct workspace are not judged
 	Early             // folders of a direct workspace that are missing are not held
+	Terminal          // what the agent writes to the caller's terminal is not filtered
 	layers
 )

@@ -20,7 +20,7 @@ var Names = [layers]string{
 	Addresses: "addresses", Placeholder: "placeholder", Binding: "binding", Masking: "masking",
 	Cgroup: "cgroup", Rlimits: "rlimits", Disk: "disk", ExecRules: "exec-rules", FileLimits: "file-limits",
 	NetDeny: "net-deny", Spelling: "spelling", Ceiling: "ceiling", Seeds: "seeds", SeedLinks: "seed-links", Redact: "redact",
-	FileWatch: "file-watch", Naming: "naming", Early: "early",
+	FileWatch: "file-watch", Naming: "naming", Early: "early", Terminal: "terminal",
 	Asking: "asking", ControlPeer: "control-peer",
 }
 

@@ -10,4 +10,5 @@ process {
   limit "curl" { rate = "often" }
   limit "curl" { rate = "0/m" }
   exec_new = "never"
+  terminal = "raw"
 }

@@ -112,6 +112,7 @@ const (
 	Archive     = "archive of a frozen run"
 	Metrics     = "metrics' port"
 	Collector   = "way to the collector"
+	Screen      = "filter of terminal output"
 )
 
 // by is a layer with its answers.

@@ -99,7 +99,7 @@ func Lines() []Line {
 		{69, "processes that stay", "", t("TestJailEndsOrphans"), ""},
 		{70, "what a killed run leaves", "", t("TestSoakKilledProcesses", "TestJailKilledFirstProcess"), ""},
 		{71, "credentials in the environment", "", t("TestJailUserAndEnvironment"), ""},
-		{72, "escape sequences for the caller's terminal", "", t("TestRenderHostile"), "a filter for terminal output; it reaches the caller's terminal as it is"},
+		{72, "escape sequences for the caller's terminal", "CVE-2003-0063", t("TestTakenOut", "FuzzScreen", "TestJailScreen", "TestRenderHostile"), ""},
 
 		{73, "what the host would later execute or trust", "CVE-2022-24765, CVE-2024-32002, CVE-2025-53773, CVE-2025-54135, CVE-2025-59536", t("TestHeldPaths", "TestContent", "TestJailDirectProtects", "TestJailDirectTakesOut", "TestJailDirectNames", "TestJailDirectEarly", "TestJailDirectContent"), ""},
 		{74, "artifacts that are more than files", "CVE-2026-34078", t("TestCollectArtifactsNames", "TestCollectArtifactsDropsAttributes", "TestApplyRefusesAForgedList"), ""},

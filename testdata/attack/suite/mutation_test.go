@@ -78,6 +78,7 @@ var mutations = []mutation{
 	{layer: "seed-links", attacks: []string{"seed-links"}},
 	{layer: "redact", attacks: []string{"seed-credentials"}},
 	{layer: "file-watch", why: "it sees and stops nothing; TestJailFilesSeen fails without it"},
+	{layer: "terminal", attacks: []string{"terminal-clipboard", "terminal-title", "terminal-query", "terminal-controls", "terminal-printer"}},
 	{layer: "control-peer", attacks: []string{"control-namespace"}},
 	{layer: "control-peer", with: "host-tree", attacks: []string{"control-inside"}, only: "rootless", why: "the control socket's folder is not in the file view, and it has no other name"},
 }

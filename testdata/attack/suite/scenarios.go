@@ -32,7 +32,7 @@ func scenarios() []scenario {
 		return scenario{attacks.Attack{ID: id, Line: line, What: what, Class: class, Stopped: []attacks.Stop{{Layer: layer, Answers: []string{"ok"}}}}, play}
 	}
 	return slices.Concat(limitScenarios(), programScenarios(), ceilingScenarios(), seedScenarios(), afterScenarios(), directScenarios(), controlScenarios(), archiveScenarios(),
-		metricsScenarios(), []scenario{
+		metricsScenarios(), terminalScenarios(), []scenario{
 			one("mount-swap", 6, attacks.FileView, "swap a granted folder for a symlink to the keys while jails start", "CVE-2021-30465, CVE-2024-45310", swapScenario),
 			one("null-replaced", 4, attacks.FileView, "start a jail where /dev/null, which masks are made of, is another file", "CVE-2025-31133, CVE-2025-52565", nullScenario),
 			one("argv", 7, attacks.CommandLine, "run a command that is called like a flag, with a line feed in an argument", "CVE-2024-32462", argvScenario),
