@@ -14,7 +14,7 @@ import (
 // beyond are sequences that a terminal does more with than to show them, in the words of
 // printf(1), and what is left of the text around them.
 const (
-	beyond     = `before \033]52;c;aGVsbG8=\007\033]0;title\007\033[c\033[6n\033[?u\033P$qm\033\134\033]8;;https://evil.example\033\134link\033]8;;\033\134\033[31m behind\n`
+	beyond     = `before \033]52;c;aGVsbG8=\007\033]0;title\007\033[c\033[5n\033[?u\033P$qm\033\134\033]8;;https://evil.example\033\134link\033]8;;\033\134\033[31m behind\n`
 	beyondLeft = "before link\x1b[31m behind"
 )
 

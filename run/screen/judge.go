@@ -119,7 +119,15 @@ func judgeControl(seq []byte) (left []byte, took string) {
 		return modes(prefix, params, final)
 	// DSR, DA 1 to 3, DECREQTPARM, DECRQM, XTVERSION, kitty's keyboard, XTQMODKEYS,
 	// XTSMGRAPHICS, DECRQPSR, DECRQTSR, DECRQCRA, DECRQUPSS, DECRQLP, XTREPORTSGR.
-	case "n", "?n", "c", "?c", ">c", "=c", "x", "$p", "?$p", ">q", "?u", "?m", "?S", "$w", "$u", "*y", "&u", "'|", "#|", "#R":
+	case "n":
+		// Where the cursor is, CPR. The terminal types two numbers for it, which is nothing
+		// that an agent could have somebody else read; and what draws below a prompt can't
+		// begin without them (crossterm's inline screens, codex, prompt_toolkit).
+		if params == "6" {
+			return seq, ""
+		}
+		return nil, Query
+	case "?n", "c", "?c", ">c", "=c", "x", "$p", "?$p", ">q", "?u", "?m", "?S", "$w", "$u", "*y", "&u", "'|", "#|", "#R":
 		return nil, Query
 	case "t":
 		// To push and pop the title is part of terminfo's smcup and rmcup (less, vim, tmux).

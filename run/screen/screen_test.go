@@ -53,11 +53,10 @@ var taken = []struct{ name, seq, kind string }{
 	{"PM", "\x1b^x\x1b\\", Command},
 	{"SOS", "\x1bXx\x1b\\", Command},
 	{"DSR", "\x1b[5n", Query},
-	{"CPR", "\x1b[6n", Query},
 	{"DECXCPR", "\x1b[?6n", Query},
 	{"colour scheme", "\x1b[?996n", Query},
-	{"CPR of eight bits", "\x9b6n", Query},
-	{"CPR of eight bits in UTF-8", "\u009b6n", Query},
+	{"DSR of eight bits", "\x9b5n", Query},
+	{"DSR of eight bits in UTF-8", "\u009b5n", Query},
 	{"DA1", "\x1b[c", Query},
 	{"DA1 with 0", "\x1b[0c", Query},
 	{"DA2", "\x1b[>c", Query},
@@ -102,6 +101,7 @@ var kept = []string{
 	"plain text\r\n\ttab\b\a\x0e\x0f\x0b\x0c\x00\x7f",
 	"Grüße, 世界 \U0001f600 e\u0301 \u200d", "caf\xe9 in Latin-1 \xa0\xff",
 	"ś œ \u26db \u0450 \u049b \u2713", // bytes 0x80 to 0x9f within characters
+	"\x1b[6n", // where the cursor is
 	"\x1b[m\x1b[0;1;31m\x1b[38;5;196m\x1b[48;2;1;2;3m\x1b[4:3m\x1b[38:2::1:2:3m",
 	"\x1b[H\x1b[2J\x1b[3J\x1b[K\x1b[10;20H\x1b[5A\x1b[B\x1b[C\x1b[D\x1b[2L\x1b[M\x1b[4P\x1b[@\x1b[X\x1b[6b\x1b[2d\x1b[7G\x1b[3S\x1b[T\x1b[I\x1b[Z",
 	"\x1b[1;24r\x1b[r\x1b[s\x1b[u\x1b7\x1b8\x1bM\x1bD\x1bE\x1bH\x1b=\x1b>\x1bc\x1b#8\x1b(B\x1b)0\x1b(0",
@@ -156,20 +156,20 @@ func TestShown(t *testing.T) {
 		{"CAN", "\x1b[6\x18n", "n"},
 		{"SUB in a string", "\x1b]52;c;\x1aaGk=", "aGk="},
 		{"ESC in a string", "\x1b]52;c;aa\x1b[31mred", "\x1b[31mred"},
-		{"a query in a string", "\x1b]0;\x1b[6n\x07x", "\x07x"},
+		{"a query in a string", "\x1b]0;\x1b[5n\x07x", "\x07x"},
 		{"a string in a sequence", "\x1b[3\x1b]52;c;aa\x07" + "1m", "1m"},
 		{"tmux's way through", "\x1bPtmux;\x1b\x1b]52;c;aGk=\x07\x1b\\x", "x"},
-		{"ESC ESC", "\x1b\x1b[6n\x1b\x1b[1mx", "\x1b[1mx"},
-		{"halves around a string", "\x1b\x1b]0;x\x07[6n", "[6n"},
-		{"half a character around a string", "\xc2\x1b]0;x\x07\x9b6n", "\xc2"},
-		{"half a control around ENQ", "\xc2\x05\x9b6n", "\xc2"},
+		{"ESC ESC", "\x1b\x1b[5n\x1b\x1b[1mx", "\x1b[1mx"},
+		{"halves around a string", "\x1b\x1b]0;x\x07[5n", "[5n"},
+		{"half a character around a string", "\xc2\x1b]0;x\x07\x9b5n", "\xc2"},
+		{"half a control around ENQ", "\xc2\x05\x9b5n", "\xc2"},
 		{"a character in a sequence", "\x1b[6é n", "é n"},
-		{"an overlong ESC", "\xc0\x9b6n", "\xc0"},
+		{"an overlong ESC", "\xc0\x9b5n", "\xc0"},
 		{"a lone ESC at the end", "x\x1b", "x"},
 		{"half a character at the end", "x\xe2\x9c", "x\xe2"},
 		{"half a sequence at the end", "x\x1b[3", "x"},
 		{"a string without an end", "x\x1b]0;" + strings.Repeat("y", 100), "x"},
-		{"a string beyond its bound", "x\x1bP" + strings.Repeat("y", maxString) + "z\x1b[6n", "xz"},
+		{"a string beyond its bound", "x\x1bP" + strings.Repeat("y", maxString) + "z\x1b[5n", "xz"},
 		{"palette of Linux's console, then text", "\x1b]P1ff0000text", "text"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestBounded(t *testing.T) {
 func TestWriter(t *testing.T) {
 	var b bytes.Buffer
 	w := NewWriter(&b)
-	for _, p := range []string{"a\x1b]0;t", "\x07b\xc3", "\x1b[6n", "\xc3"} {
+	for _, p := range []string{"a\x1b]0;t", "\x07b\xc3", "\x1b[5n", "\xc3"} {
 		if n, err := w.Write([]byte(p)); n != len(p) || err != nil {
 			t.Errorf("%q: %d, %v", p, n, err)
 		}
@@ -245,7 +245,7 @@ var only = regexp.MustCompile(`^\x1b(?:` +
 	`|\[(?:4;)*4[hl]|\[\?(?:[0-9]{1,4};)*[0-9]{1,4}[hl]|\[\?[0-9;:]*[JK]` +
 	`|\[[0-9;:]*(?: [@Aq]|'[}~]|\$[rtvxz{]|!p|"q)` +
 	`|\[>[0-9;:]*[mnu]|\[[<=][0-9;:]*u` +
-	`|\[2[23](?:;[012](?:;0)?)?t` +
+	`|\[2[23](?:;[012](?:;0)?)?t|\[6n` +
 	`|[78DEHM=>69c]|[()*+][0-9A-Z<>]|#[34568])`)
 
 // reporting are modes with which a terminal reports at once, or is another one.
