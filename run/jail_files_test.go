@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -259,11 +260,23 @@ func TestJailFilesOverflow(t *testing.T) {
 			defer in.Close()
 			defer told.Close()
 			c.stdin = in
-			b := c.background("flood", self(t), helperArg, "overflow", filepath.Join(signs, "go"))
-			// The workspace as the agent sees it, through PID 1.
-			inside := fmt.Sprintf("/proc/%d/root%s", below(t, b.cmd.Process.Pid)[0].pid, c.workspace)
+			flood := []string{self(t), helperArg, "overflow", filepath.Join(signs, "go")}
+			var outside *exec.Cmd
+			var b *background
+			inside := c.workspace
 			if mode == "direct" {
-				inside = c.workspace
+				// The agent can give no name while nobody answers; whoever shares the folder can.
+				outside = exec.Command(flood[0], flood[1:]...)
+				outside.Dir, outside.Stdin = c.workspace, in
+				c.stdin = nil
+				b = c.background("flood", "sh", "-c", "echo begun; until [ -e new/299/late ]; do sleep 0.1; done")
+				if err := outside.Start(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				b = c.background("flood", flood...)
+				// The workspace as the agent sees it, through PID 1.
+				inside = fmt.Sprintf("/proc/%d/root%s", below(t, b.cmd.Process.Pid)[0].pid, c.workspace)
 			}
 			// Nobody reads the queue meanwhile.
 			if err := b.cmd.Process.Signal(unix.SIGSTOP); err != nil {
@@ -278,6 +291,11 @@ func TestJailFilesOverflow(t *testing.T) {
 			}
 			if _, err := told.Write([]byte("x")); err != nil {
 				t.Fatal(err)
+			}
+			if outside != nil {
+				if err := outside.Wait(); err != nil {
+					t.Error(err)
+				}
 			}
 			if code := exitOf(t, <-b.done); code != 0 {
 				t.Fatalf("exit code %d: %s", code, b.stderr)

@@ -101,7 +101,7 @@ var kept = []string{
 	"plain text\r\n\ttab\b\a\x0e\x0f\x0b\x0c\x00\x7f",
 	"Grüße, 世界 \U0001f600 e\u0301 \u200d", "caf\xe9 in Latin-1 \xa0\xff",
 	"ś œ \u26db \u0450 \u049b \u2713", // bytes 0x80 to 0x9f within characters
-	"\x1b[6n", // where the cursor is
+	"\x1b[6n",                         // where the cursor is
 	"\x1b[m\x1b[0;1;31m\x1b[38;5;196m\x1b[48;2;1;2;3m\x1b[4:3m\x1b[38:2::1:2:3m",
 	"\x1b[H\x1b[2J\x1b[3J\x1b[K\x1b[10;20H\x1b[5A\x1b[B\x1b[C\x1b[D\x1b[2L\x1b[M\x1b[4P\x1b[@\x1b[X\x1b[6b\x1b[2d\x1b[7G\x1b[3S\x1b[T\x1b[I\x1b[Z",
 	"\x1b[1;24r\x1b[r\x1b[s\x1b[u\x1b7\x1b8\x1bM\x1bD\x1bE\x1bH\x1b=\x1b>\x1bc\x1b#8\x1b(B\x1b)0\x1b(0",
