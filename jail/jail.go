@@ -56,7 +56,6 @@ type Jail struct {
 	ended     chan End
 	stopped   chan struct{}
 	gone      chan struct{} // PID 1 was reaped
-	settled   chan struct{} // PID 1 has all that it needs, or never will
 	unlock    chan struct{} // lets the forking thread go
 	released  atomic.Bool
 	killOnce  sync.Once
@@ -111,7 +110,7 @@ func begin(p *Plan, o Options) (_ *Jail, err error) {
 	// jail's user is another one.
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
-	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), settled: make(chan struct{}), unlock: make(chan struct{})}
+	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			j.Kill()
@@ -324,10 +323,8 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 }
 
 // Release lets the agent run: its exec, held by the first notification, is
-// answered from here on. Where PID 1 has died meanwhile nobody is left to run, which
-// Ended tells.
+// answered from here on.
 func (j *Jail) Release() {
-	<-j.settled
 	j.released.Store(true)
 	go j.notify.serve()
 }
@@ -335,8 +332,6 @@ func (j *Jail) Release() {
 // listen takes PID 1's messages until it is gone.
 func (j *Jail) listen() {
 	var failed error
-	settle := sync.OnceFunc(func() { close(j.settled) })
-	defer settle()
 	for {
 		m, files, err := receive(j.control)
 		if err == nil && m.Type == msgDialed {
@@ -355,8 +350,6 @@ func (j *Jail) listen() {
 			return
 		}
 		switch m.Type {
-		case msgSettled:
-			settle()
 		case msgFailed:
 			failed = m.err(j.plan)
 		case msgStopped:

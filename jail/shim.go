@@ -140,6 +140,9 @@ func (s *shim) start() error {
 		files, err := s.hooks.Network(json.RawMessage(s.network))
 		network <- networkResult{files, err}
 	}()
+	// So are its threads, which the second processor makes while this one mounts.
+	threads := make(chan error, 1)
+	go func() { threads <- makeThreads() }()
 	sp, upper, err := s.view()
 	n := <-network
 	if n.err != nil {
@@ -177,6 +180,10 @@ func (s *shim) start() error {
 	s.agent, s.reports = pid, reports
 	unix.Close(st.ruleset)
 	s.mark("agent's stage ready")
+	// All of them are there before each of them gives its capabilities up.
+	if err := <-threads; err != nil {
+		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
+	}
 	if err := s.relinquish(); err != nil {
 		return err
 	}
@@ -189,13 +196,9 @@ func (s *shim) start() error {
 			f.Close()
 		}
 	}
-	// While the supervisor takes over what it was handed; it lets the agent go after this.
-	if err := makeThreads(); err != nil {
-		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
-	}
 	// From here on it has little to collect, and no haste.
 	debug.SetGCPercent(collectPercent)
-	return send(s.control, message{Type: msgSettled}, nil)
+	return nil
 }
 
 // collectPercent keeps the heap of a process that only waits small (GOGC). While it sets

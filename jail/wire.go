@@ -20,7 +20,6 @@ import (
 //	     │                                         │  clones the agent's stage, drops every capability
 //	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, changes?, pty?, network…]
 //	     │  (or: failed)                           │
-//	     │ ◀───────────── settled (or: failed) ─── │  has made the threads that it may need
 //	     │ ──────── continue: the exec notification is answered ────▶ agent runs
 //	     │ ──────────────────────── signal ──────▶ │
 //	     │ ◀──────────────────────── stopped ───── │  Ctrl-Z in the jail's terminal
@@ -38,7 +37,6 @@ import (
 const (
 	msgBuild   = "build"
 	msgReady   = "ready"
-	msgSettled = "settled"
 	msgFailed  = "failed"
 	msgExited  = "exited"
 	msgEnded   = "ended"

@@ -167,7 +167,7 @@ func (w *Watch) run() {
 	defer close(w.done)
 	f := w.source.file()
 	defer func() {
-		f.Close()
+		letGo(f)
 		if w.lower >= 0 {
 			unix.Close(w.lower)
 		}
