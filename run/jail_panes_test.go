@@ -241,11 +241,11 @@ func TestJailTop(t *testing.T) {
 			t.Errorf("80 columns have no %s:\n%s", want, small)
 		}
 	}
-	top.must("resize-window", "-x", "200", "-y", "50")
-	large := top.until("the run on 200 columns", func(s string) bool { return fits(200)(s) && strings.Contains(s, b.id) })
+	top.must("resize-window", "-x", "240", "-y", "50")
+	large := top.until("the run on 240 columns", func(s string) bool { return fits(240)(s) && strings.Contains(s, b.id) })
 	for _, want := range []string{"TOKENS", "COMMAND", `\e[2J`} {
 		if !strings.Contains(large, want) {
-			t.Errorf("200 columns have no %s:\n%s", want, large)
+			t.Errorf("240 columns have no %s:\n%s", want, large)
 		}
 	}
 	top.must("resize-window", "-x", "40", "-y", "10")
