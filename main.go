@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/jail"
 	_ "github.com/agentjail/agentjail/jail/initstage" // libcontainer's first stage
+	"github.com/agentjail/agentjail/jail/residue"
 	"github.com/agentjail/agentjail/netns"
 	"github.com/agentjail/agentjail/run"
 )
@@ -31,6 +33,7 @@ func dispatch() int {
 		case jail.ShimArg:
 			return complain(jail.Shim(jail.Hooks{Network: network}))
 		case netns.GatewayArg:
+			time.AfterFunc(gatewayBegun, residue.Release)
 			return complain(netns.GatewayMain())
 		}
 	}
@@ -40,6 +43,9 @@ func dispatch() int {
 	}
 	return run.Main(host, os.Args)
 }
+
+// gatewayBegun is when a gateway has done what only its start needs.
+const gatewayBegun = time.Second
 
 // roomForPoller refuses to go on with too few descriptors for the Go runtime's poller: it
 // makes two as the first file is opened, and ends the process with a trace of its own

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/agentjail/agentjail/profiles"
@@ -49,8 +48,9 @@ const maxExpansion = 1000
 // error: /lib64 and /opt/toolchain need not exist everywhere.
 func Look(s *profiles.Spec) (Facts, error) {
 	f := Facts{Paths: map[string][]Place{}}
+	seen := sights{}
 	for _, p := range systemReads {
-		places, err := expand(p)
+		places, err := seen.expand(p)
 		if err != nil {
 			return f, err
 		}
@@ -61,21 +61,21 @@ func Look(s *profiles.Spec) (Facts, error) {
 			if _, done := f.Paths[p.Pattern]; done {
 				continue
 			}
-			places, err := expand(p.Pattern)
+			places, err := seen.expand(p.Pattern)
 			if err != nil {
 				return f, fmt.Errorf("%s: %w", p.Origin, err)
 			}
 			f.Paths[p.Pattern] = places
 		}
 	}
-	if err := f.lookForSeeds(s); err != nil {
+	if err := f.lookForSeeds(s, seen); err != nil {
 		return f, err
 	}
-	if err := f.lookForPrograms(s.Process); err != nil {
+	if err := f.lookForPrograms(s.Process, seen); err != nil {
 		return f, err
 	}
 	var err error
-	if f.Workspace, err = resolve(s.Workspace.Path); err != nil {
+	if f.Workspace, err = seen.resolve(s.Workspace.Path); err != nil {
 		return f, fmt.Errorf("workspace %s: %w", s.Workspace.Path, unwrapPath(err))
 	}
 	if !f.Workspace.Dir {
@@ -91,7 +91,8 @@ func Look(s *profiles.Spec) (Facts, error) {
 
 func hasMeta(pattern string) bool { return strings.ContainsAny(pattern, "*?[{") }
 
-func expand(pattern string) ([]Place, error) {
+// expand finds what a pattern stands for.
+func (s sights) expand(pattern string) ([]Place, error) {
 	paths := []string{pattern}
 	if hasMeta(pattern) {
 		// WithNoFollow: a symlink below the pattern's fixed part is a place of its
@@ -107,7 +108,7 @@ func expand(pattern string) ([]Place, error) {
 	}
 	var places []Place
 	for _, path := range paths {
-		p, err := resolve(path)
+		p, err := s.resolve(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOTDIR):
 			// What the caller can't reach, the jail can't either.
@@ -118,63 +119,6 @@ func expand(pattern string) ([]Place, error) {
 		places = append(places, p)
 	}
 	return places, nil
-}
-
-// Lookup says what lies at a path of the host, its links resolved.
-func Lookup(path string) (Place, error) { return resolve(path) }
-
-// resolve follows a path link by link and notes each, so that the jail can have
-// the same links (/bin → usr/bin, /etc/localtime → /usr/share/zoneinfo/...).
-func resolve(path string) (Place, error) {
-	const maxLinks = 40 // the kernel's own limit, path_resolution(7)
-	place := Place{Path: path}
-	rest := strings.Split(strings.Trim(filepath.Clean(path), "/"), "/")
-	real := "/"
-	for links := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		if part == "" || part == "." {
-			continue
-		}
-		if part == ".." {
-			real = filepath.Dir(real)
-			continue
-		}
-		next := filepath.Join(real, part)
-		info, err := os.Lstat(next)
-		if err != nil {
-			return place, err
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			place.Private = place.Private || info.Mode().Perm()&0o001 == 0 && (info.IsDir() || len(rest) > 0)
-			real = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return place, &os.PathError{Op: "resolve", Path: path, Err: unix.ELOOP}
-		}
-		target, err := os.Readlink(next)
-		if err != nil {
-			return place, err
-		}
-		place.Links = append(place.Links, Link{Path: next, Target: target})
-		rest = append(strings.Split(target, "/"), rest...)
-		if filepath.IsAbs(target) {
-			real = "/"
-		}
-	}
-	place.Real = real
-	var st unix.Stat_t
-	if err := unix.Lstat(real, &st); err != nil {
-		return place, &os.PathError{Op: "stat", Path: real, Err: err}
-	}
-	place.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
-	place.Socket = st.Mode&unix.S_IFMT == unix.S_IFSOCK
-	place.Perm = st.Mode & 0o7777
-	place.Private = place.Private || st.Mode&0o004 == 0
-	place.Owner = Owner{UID: st.Uid, GID: st.Gid}
-	place.Dev, place.Ino = uint64(st.Dev), st.Ino //nolint:unconvert // Dev is 32 bits wide elsewhere
-	return place, nil
 }
 
 func unwrapPath(err error) error {

@@ -134,7 +134,7 @@ func TestExpand(t *testing.T) {
 		"a.txt/x":    nil,
 		"**/c.txt":   {"sub/c.txt"}, // not through the link as well
 	} {
-		places, err := expand(filepath.Join(dir, pattern))
+		places, err := sights{}.expand(filepath.Join(dir, pattern))
 		if err != nil {
 			t.Errorf("%s: %v", pattern, err)
 		}
@@ -151,7 +151,7 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%s stands for %q, want %q", pattern, got, want)
 		}
 	}
-	if places, err := expand(many + "/*"); err == nil {
+	if places, err := (sights{}).expand(many + "/*"); err == nil {
 		t.Errorf("%d places came of one pattern", len(places))
 	}
 }

@@ -33,6 +33,14 @@ func buildFilter(opened []string) ([]unix.SockFilter, error) {
 // compileFilter sends the watched calls to the supervisor where they would be allowed, and
 // with naming also those that give a name to something.
 func compileFilter(opened, watched []string, naming bool) ([]unix.SockFilter, error) {
+	if prog := readyFilter(opened, watched, naming); prog != nil {
+		return prog, nil
+	}
+	return makeFilter(opened, watched, naming)
+}
+
+// makeFilter has libseccomp make the program.
+func makeFilter(opened, watched []string, naming bool) ([]unix.SockFilter, error) {
 	if prog := mutatedFilter(); prog != nil {
 		return prog, nil
 	}

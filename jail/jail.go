@@ -57,6 +57,8 @@ type Jail struct {
 	stopped   chan struct{}
 	gone      chan struct{} // PID 1 was reaped
 	unlock    chan struct{} // lets the forking thread go
+	threaded  chan struct{} // PID 1 has its threads
+	deaf      chan struct{} // PID 1 says no more
 	released  atomic.Bool
 	killOnce  sync.Once
 	closeOnce sync.Once
@@ -110,7 +112,8 @@ func begin(p *Plan, o Options) (_ *Jail, err error) {
 	// jail's user is another one.
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
-	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
+	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{}),
+		threaded: make(chan struct{}), deaf: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			j.Kill()
@@ -124,20 +127,28 @@ func begin(p *Plan, o Options) (_ *Jail, err error) {
 	if err != nil {
 		return nil, layerError("file view", err, "")
 	}
-	// libcontainer needs 15 ms for the namespaces. Meanwhile the rest of the root is
-	// made and the filter compiled; PID 1 waits for both.
-	booted := make(chan error, 1)
-	go func() { booted <- j.boot(o) }()
-	plan, err := prepare(p, root, o.CABundle)
+	// libcontainer needs 10 ms for the namespaces. While it waits for them, the rest of the
+	// root is made and the filter compiled; PID 1 waits for both.
+	var plan *os.File
+	prepared := make(chan error, 1)
+	go func() {
+		var perr error
+		plan, perr = prepare(p, root, o.CABundle)
+		prepared <- perr
+	}()
+	berr := j.boot(o)
+	err = <-prepared
 	j.Sockets = root.sockets
-	if berr := <-booted; berr != nil {
+	if plan != nil {
+		defer plan.Close()
+	}
+	if berr != nil {
 		return nil, berr
 	}
 	if err != nil {
 		return nil, err
 	}
 	j.mark("jail: container, root folder and filter made")
-	defer plan.Close()
 	if err := send(j.control, message{Type: msgBuild}, []*os.File{plan}); err != nil {
 		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process is gone: %w", err)}
 	}
@@ -323,14 +334,21 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 }
 
 // Release lets the agent run: its exec, held by the first notification, is
-// answered from here on.
+// answered from here on. Not before PID 1 has its threads, which an agent that uses up the
+// processes could keep it from. Where PID 1 has died of making them there is no agent any
+// more, and Ended says why.
 func (j *Jail) Release() {
 	j.released.Store(true)
+	select {
+	case <-j.threaded:
+	case <-j.deaf:
+	}
 	go j.notify.serve()
 }
 
 // listen takes PID 1's messages until it is gone.
 func (j *Jail) listen() {
+	defer close(j.deaf)
 	var failed error
 	for {
 		m, files, err := receive(j.control)
@@ -352,6 +370,8 @@ func (j *Jail) listen() {
 		switch m.Type {
 		case msgFailed:
 			failed = m.err(j.plan)
+		case msgThreads:
+			close(j.threaded)
 		case msgStopped:
 			select {
 			case j.stopped <- struct{}{}:

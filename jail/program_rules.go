@@ -28,7 +28,7 @@ type MaskedProgram struct {
 }
 
 // lookForPrograms finds on the host what the profile denies.
-func (f *Facts) lookForPrograms(p profiles.Process) error {
+func (f *Facts) lookForPrograms(p profiles.Process, seen sights) error {
 	if len(p.Deny) == 0 {
 		return nil
 	}
@@ -43,7 +43,7 @@ func (f *Facts) lookForPrograms(p profiles.Process) error {
 		}
 		f.Programs[name] = nil
 		for _, path := range candidates(name, searched(p)) {
-			places, err := expand(path)
+			places, err := seen.expand(path)
 			if err != nil {
 				return err
 			}

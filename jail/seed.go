@@ -36,10 +36,10 @@ const (
 
 // lookForSeeds finds what the profile's seeds stand for. One that is not there seeds
 // nothing: ~/.npm need not exist everywhere.
-func (f *Facts) lookForSeeds(s *profiles.Spec) error {
+func (f *Facts) lookForSeeds(s *profiles.Spec, seen sights) error {
 	f.Seeds = map[string]Place{}
 	for _, h := range s.Files.Home {
-		place, err := resolve(h.From)
+		place, err := seen.resolve(h.From)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOTDIR):
 			continue

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
 
+	"github.com/agentjail/agentjail/jail/residue"
 	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
@@ -140,9 +141,6 @@ func (s *shim) start() error {
 		files, err := s.hooks.Network(json.RawMessage(s.network))
 		network <- networkResult{files, err}
 	}()
-	// So are its threads, which the second processor makes while this one mounts.
-	threads := make(chan error, 1)
-	go func() { threads <- makeThreads() }()
 	sp, upper, err := s.view()
 	n := <-network
 	if n.err != nil {
@@ -180,10 +178,6 @@ func (s *shim) start() error {
 	s.agent, s.reports = pid, reports
 	unix.Close(st.ruleset)
 	s.mark("agent's stage ready")
-	// All of them are there before each of them gives its capabilities up.
-	if err := <-threads; err != nil {
-		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
-	}
 	if err := s.relinquish(); err != nil {
 		return err
 	}
@@ -196,14 +190,28 @@ func (s *shim) start() error {
 			f.Close()
 		}
 	}
-	// From here on it has little to collect, and no haste.
-	debug.SetGCPercent(collectPercent)
+	// A thread has the capabilities of the one that made it, so that those which come now
+	// have none. The supervisor lets the agent go when they are there.
+	if err := makeThreads(); err != nil {
+		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
+	}
+	if err := send(s.control, message{Type: msgThreads}, nil); err != nil {
+		return err
+	}
+	time.AfterFunc(startOver, func() {
+		debug.SetGCPercent(collectPercent)
+		residue.Release()
+	})
 	return nil
 }
 
-// collectPercent keeps the heap of a process that only waits small (GOGC). While it sets
-// up it collects nothing: the supervisor starts it with GOGC=off.
+// collectPercent keeps the heap of a process that only waits small (GOGC). Until its start
+// is over it collects nothing: the supervisor starts it with GOGC=off.
 const collectPercent = 50
+
+// startOver is when a start is over, whose garbage and memory can be given back. Before
+// that the agent's first instructions wait for the processor too, and many a run has ended.
+const startOver = time.Second
 
 type networkResult struct {
 	files []*os.File

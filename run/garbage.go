@@ -3,6 +3,9 @@ package run
 import (
 	"runtime/debug"
 	"sync"
+	"time"
+
+	"github.com/agentjail/agentjail/jail/residue"
 )
 
 // setupHeap is the heap (bytes) at which the garbage is collected also while a run is
@@ -19,4 +22,17 @@ func holdGarbage() func() {
 		debug.SetGCPercent(percent)
 		debug.SetMemoryLimit(limit)
 	})
+}
+
+// startOver is when a run's start is over, and what it left in memory is given back. Before
+// that the agent's first instructions want the processor, and many a run has ended.
+const startOver = time.Second
+
+// tidy gives back what only the start needed, once it is over.
+func (s *session) tidy() {
+	later := time.AfterFunc(startOver, func() {
+		s.garbage()
+		residue.Release()
+	})
+	s.stack.push("stop waiting for the start's end", func() error { later.Stop(); return nil })
 }

@@ -143,7 +143,9 @@ func (s *session) run() (err error) {
 		}
 	}()
 	s.garbage = holdGarbage()
-	defer s.garbage()
+	if !s.last {
+		defer s.garbage()
+	}
 	for _, st := range []struct {
 		what string
 		do   func() error
@@ -159,11 +161,15 @@ func (s *session) run() (err error) {
 		return enc.Encode(s.plan)
 	}
 	go func() { s.hash <- selfHash(s.dirs.State) }()
+	s.sink = &counter{}
+	s.stack.push(trailStep, s.closeTrail)
+	s.signals = newSignals()
+	building := s.build()
 	if err := s.openTrail(); err != nil {
 		return err
 	}
 	s.trace.done("trail opened")
-	end, err := s.live()
+	end, err := s.live(building)
 	var ce *jail.CommandError
 	if errors.As(err, &ce) && ce.NotFound {
 		ce.Hint = missingHint(ce.Command, s.host.getenv("PATH"))
@@ -202,12 +208,11 @@ func (s *session) openTrail() error {
 	if err != nil {
 		return err
 	}
-	s.trail, s.sink = w, &counter{next: w}
+	s.trail, s.sink.next = w, w
 	if s.opt.learn {
 		s.refusals = &refusals{next: w}
 		s.sink.next = s.refusals
 	}
-	s.stack.push(trailStep, w.Close)
 	if err := s.openReactions(); err != nil {
 		return err
 	}
@@ -221,29 +226,16 @@ func (s *session) openTrail() error {
 	return s.sendTrail()
 }
 
-// live builds the jail, lets the agent run and waits for its end.
-func (s *session) live() (end ending, err error) {
-	if s.plan.Workspace.Disk != "" {
-		if err := s.diskUpper(); err != nil {
-			return end, err
-		}
+// closeTrail is pushed before there is a trail: it is to close after all that writes to it.
+func (s *session) closeTrail() error {
+	if s.trail == nil {
+		return nil
 	}
-	s.screens = newScreens(s.spec.Process)
-	meter := newMeter(limitValue(s.spec.Limits.Output))
-	var pipes *relay
-	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
-	if s.direct != nil {
-		opts.Names = s.direct.names.judge
-	}
-	if !s.terminal {
-		if pipes, err = newPipes(meter, s.screens); err != nil {
-			return end, err
-		}
-		opts.Stdio = pipes.inside
-		s.stack.push("close the pipes", func() error { pipes.close(); return nil })
-	}
-	s.signals = newSignals()
+	return s.trail.Close()
+}
 
+// live lets the agent run, once its jail is built, and waits for its end.
+func (s *session) live(b *building) (end ending, err error) {
 	s.openChannels()
 	s.openApprovals()
 	s.saysWhoIsAsked()
@@ -254,15 +246,13 @@ func (s *session) live() (end ending, err error) {
 	if err := s.serveMetrics(); err != nil {
 		return end, err
 	}
-	s.jail, err = jail.Start(s.plan, opts)
-	if err != nil {
+	if s.jail, err = b.wait(); err != nil {
 		return end, err
 	}
 	for _, m := range s.jail.Timeline {
 		s.trace.at(m.What, m.At)
 	}
 	s.trace.done("jail built")
-	s.stack.push("end the jail", func() error { s.jail.Kill(); return s.jail.Close() })
 	if s.cgroups = s.jail.Cgroups(); len(s.cgroups) > 0 {
 		// For recovery, should we be killed.
 		if err := os.WriteFile(filepath.Join(s.runtime, fileCgroups), []byte(strings.Join(s.cgroups, "\n")), 0o600); err != nil {
@@ -291,8 +281,8 @@ func (s *session) live() (end ending, err error) {
 	}
 	s.jail.Release()
 	s.trace.done("agent released")
-	s.garbage()
-	return s.attend(s.signals, meter, pipes)
+	s.tidy()
+	return s.attend(s.signals, b.meter, b.pipes)
 }
 
 // diskUpper makes the folder of an upper layer on disk, owned by the jail's root.
