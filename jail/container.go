@@ -42,25 +42,26 @@ var setupCaps = []string{
 // containerConfig is libcontainer's part of the plan: every namespace, the root, a
 // fresh /proc, idmapped mounts, cgroup, and PID 1's capabilities. PID 1 builds the
 // file view itself (mount.go). Its Seccomp stays nil: it would come
-// before Landlock and before the agent's own user namespace.
-func containerConfig(p *Plan) *configs.Config {
+// before Landlock and before the agent's own user namespace. staging are the mounts of
+// the plan that PID 1 can't make (Plan.staging).
+func containerConfig(b Base, staging []Mount) *configs.Config {
 	c := &configs.Config{
-		Rootfs:     p.Rootfs,
+		Rootfs:     b.Rootfs,
 		Readonlyfs: true,
-		Hostname:   p.Hostname,
+		Hostname:   b.Hostname,
 		Namespaces: configs.Namespaces{
 			{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID},
 			{Type: configs.NEWNET}, {Type: configs.NEWIPC}, {Type: configs.NEWUTS},
 			{Type: configs.NEWCGROUP},
 		},
-		UIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(p.IDs.HostUID), Size: int64(p.IDs.Size)}},
-		GIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(p.IDs.HostGID), Size: int64(p.IDs.Size)}},
+		UIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(b.IDs.HostUID), Size: int64(b.IDs.Size)}},
+		GIDMappings: []configs.IDMap{{ContainerID: 0, HostID: int64(b.IDs.HostGID), Size: int64(b.IDs.Size)}},
 		// Private, not slave: nothing that the host mounts later shows up inside.
 		RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
 		NoNewPrivileges: true,
-		RootlessEUID:    p.Rootless,
-		RootlessCgroups: p.Rootless,
-		Cgroups:         cgroupConfig(p),
+		RootlessEUID:    b.Rootless,
+		RootlessCgroups: b.Rootless,
+		Cgroups:         cgroupConfig(b),
 		Capabilities: &configs.Capabilities{
 			Bounding: setupCaps, Effective: setupCaps, Permitted: setupCaps,
 		},
@@ -92,53 +93,48 @@ func containerConfig(p *Plan) *configs.Config {
 	if mutate.Off(mutate.HidePID) {
 		c.Mounts[0].Data = ""
 	}
-	n := 0
-	for _, m := range p.Mounts {
-		if !p.needsStaging(m) {
-			continue
-		}
+	for n, m := range staging {
 		bind := &configs.Mount{Device: "bind", Source: m.Source, Destination: staged(n), Flags: unix.MS_BIND | unix.MS_REC}
 		if m.IDMap != nil {
 			bind.IDMapping = &configs.MountIDMapping{
-				UIDMappings: swapMap(m.IDMap.UID, p.IDs.HostUID, p.IDs.AgentUID),
-				GIDMappings: swapMap(m.IDMap.GID, p.IDs.HostGID, p.IDs.AgentGID),
+				UIDMappings: swapMap(m.IDMap.UID, b.IDs.HostUID, b.IDs.AgentUID),
+				GIDMappings: swapMap(m.IDMap.GID, b.IDs.HostGID, b.IDs.AgentGID),
 			}
 		}
 		c.Mounts = append(c.Mounts, bind)
-		n++
 	}
 	return c
 }
 
-func cgroupConfig(p *Plan) *cgroups.Cgroup {
+func cgroupConfig(b Base) *cgroups.Cgroup {
 	c := &cgroups.Cgroup{
 		// Rootless: go on where the host gives none. A limit that needs one fails all
 		// the same, when it is written.
-		Rootless:  p.Rootless || p.Cgroup == nil,
+		Rootless:  b.Rootless || b.Cgroup == nil,
 		Resources: &cgroups.Resources{},
-		Name:      cgroupName(p.ID),
+		Name:      cgroupName(b.ID),
 	}
-	if p.Cgroup == nil {
+	if b.Cgroup == nil {
 		return c
 	}
-	c.Name, c.Systemd = p.Cgroup.Name, p.Cgroup.Systemd
+	c.Name, c.Systemd = b.Cgroup.Name, b.Cgroup.Systemd
 	if c.Systemd {
-		c.ScopePrefix, c.Name = "agentjail", p.ID
+		c.ScopePrefix, c.Name = "agentjail", b.ID
 	}
 	r := c.Resources
-	r.Memory = p.Cgroup.Memory
+	r.Memory = b.Cgroup.Memory
 	if r.Memory > 0 {
 		r.MemorySwap = r.Memory // memory and swap together, so: no swap
 	}
-	if p.Cgroup.Processes > 0 {
-		n := p.Cgroup.Processes + ownThreads // PID 1's are not the agent's
+	if b.Cgroup.Processes > 0 {
+		n := b.Cgroup.Processes + ownThreads // PID 1's are not the agent's
 		r.PidsLimit = &n
 	}
-	r.BlkioWeight = uint16(p.Cgroup.IOWeight)
-	if p.Cgroup.MilliCPUs > 0 {
+	r.BlkioWeight = uint16(b.Cgroup.IOWeight)
+	if b.Cgroup.MilliCPUs > 0 {
 		const period = 100_000 // µs, the kernel's default
 		r.CpuPeriod = period
-		r.CpuQuota = p.Cgroup.MilliCPUs * period / 1000
+		r.CpuQuota = b.Cgroup.MilliCPUs * period / 1000
 	}
 	return c
 }

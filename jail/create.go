@@ -11,16 +11,20 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs/validate"
 )
 
-// createContainer is libcontainer's Create, except where no limit needs a cgroup and
-// the host has no cgroup v2: then the container gets none. Create insists on one in
+// withoutCgroup says that the jail has no cgroup of its own: no limit needs one, and the
+// host has no cgroup v2.
+func (b *Base) withoutCgroup() bool { return b.Cgroup == nil && !cgroups.IsCgroup2UnifiedMode() }
+
+// createContainer is libcontainer's Create, except where the jail is without a cgroup:
+// then the container gets none. Create insists on one in
 // each of v1's hierarchies, so that a place without /sys/fs/cgroup (a chroot, many
 // containers) could have no jail at all; and making ten cgroups takes time.
 //
 // On v2 it makes one folder and goes on where it may not (cgroupConfig, Rootless).
-func createContainer(p *Plan) (*libcontainer.Container, error) {
-	root, id := filepath.Split(p.Container)
-	config := containerConfig(p)
-	if p.Cgroup != nil || cgroups.IsCgroup2UnifiedMode() {
+func createContainer(b Base, staging []Mount) (*libcontainer.Container, error) {
+	root, id := filepath.Split(b.Container)
+	config := containerConfig(b, staging)
+	if !b.withoutCgroup() {
 		return libcontainer.Create(root, id, config)
 	}
 	if err := validate.Validate(config); err != nil {
@@ -31,7 +35,7 @@ func createContainer(p *Plan) (*libcontainer.Container, error) {
 	}
 	// Mkdir, not MkdirAll: a folder that is there already is not ours. The modes are
 	// those that Create gives.
-	if err := os.Mkdir(p.Container, 0o711); err != nil {
+	if err := os.Mkdir(b.Container, 0o711); err != nil {
 		return nil, err
 	}
 	// A container that was made and not started is one whose state names no process;
@@ -45,7 +49,7 @@ func createContainer(p *Plan) (*libcontainer.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(p.Container, "state.json"), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(b.Container, "state.json"), data, 0o600); err != nil {
 		return nil, err
 	}
 	return libcontainer.Load(root, id)

@@ -1,33 +1,25 @@
 package jail
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/agentjail/agentjail/audit"
-
-	"github.com/agentjail/agentjail/profiles/mutate"
 )
 
-// Options are what Start needs beside the plan.
+// Options are what Finish needs beside the plan.
 type Options struct {
 	CABundle string
-	Stdio    [3]*os.File // the agent's ends of the pipes; nil with a terminal
 	Sink     audit.Sink
 	Ask      ProgramAsker // nil: what people would have to allow is refused
 	Names    NameJudge    // with Request.Naming
@@ -43,10 +35,11 @@ type Jail struct {
 	Network []*os.File // what the network hook made, in its order
 	Sockets []*os.File // listeners of Request.Sockets, in their order
 
-	Timeline []Mark // when each stage of Start was done
+	Timeline []Mark // when each stage of the start was done
 
 	LeftOut []LeftOut // of the home folder's seeds, since it looks like credentials
 
+	base      Base
 	plan      *Plan
 	control   *os.File
 	notify    *notifier
@@ -57,8 +50,6 @@ type Jail struct {
 	stopped   chan struct{}
 	gone      chan struct{} // PID 1 was reaped
 	unlock    chan struct{} // lets the forking thread go
-	threaded  chan struct{} // PID 1 has its threads
-	deaf      chan struct{} // PID 1 says no more
 	released  atomic.Bool
 	killOnce  sync.Once
 	closeOnce sync.Once
@@ -93,180 +84,6 @@ type End struct {
 	MaxRSS  int64 // bytes
 	Err     error // a *CommandError, or the jail died
 }
-
-// Start builds the jail. When it returns without an error every layer is in force
-// and was tried; the agent waits for Release. On an error nothing is left running.
-//
-// Where a file was replaced meanwhile, the plan is brought up to date and it begins anew.
-func Start(p *Plan, o Options) (*Jail, error) {
-	for tries := 0; ; tries++ {
-		j, err := begin(p, o)
-		if err == nil || tries == renewals || !p.renew(err) {
-			return j, err
-		}
-	}
-}
-
-func begin(p *Plan, o Options) (_ *Jail, err error) {
-	// Modes of what libcontainer creates must not depend on the caller's umask: the
-	// jail's user is another one.
-	old := unix.Umask(0o022)
-	defer unix.Umask(old)
-	j := &Jail{plan: p, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{}),
-		threaded: make(chan struct{}), deaf: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			j.Kill()
-			err = errors.Join(err, j.Close())
-		}
-	}()
-	if err := makeScratch(p.Scratch); err != nil {
-		return nil, layerError("file view", err, "")
-	}
-	root, err := newRootfs(p)
-	if err != nil {
-		return nil, layerError("file view", err, "")
-	}
-	// libcontainer needs 10 ms for the namespaces. While it waits for them, the rest of the
-	// root is made and the filter compiled; PID 1 waits for both.
-	var plan *os.File
-	prepared := make(chan error, 1)
-	go func() {
-		var perr error
-		plan, perr = prepare(p, root, o.CABundle)
-		prepared <- perr
-	}()
-	berr := j.boot(o)
-	err = <-prepared
-	j.Sockets = root.sockets
-	if plan != nil {
-		defer plan.Close()
-	}
-	if berr != nil {
-		return nil, berr
-	}
-	if err != nil {
-		return nil, err
-	}
-	j.mark("jail: container, root folder and filter made")
-	if err := send(j.control, message{Type: msgBuild}, []*os.File{plan}); err != nil {
-		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process is gone: %w", err)}
-	}
-	m, files, err := receive(j.control)
-	j.Timeline = append(j.Timeline, m.Marks...)
-	j.mark("jail: PID 1 ready")
-	if err != nil {
-		return nil, &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process died while setting up: %w", err)}
-	}
-	if m.Type != msgReady {
-		closeAll(files)
-		return nil, m.err(p)
-	}
-	if err := j.adopt(m, files, o); err != nil {
-		return nil, err
-	}
-	go j.listen()
-	return j, nil
-}
-
-// prepare makes what PID 1 waits for: the root's content and the plan with the
-// compiled filter, as a sealed memfd.
-func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
-	if err := root.fill(p, cabundle); err != nil {
-		return nil, layerError("file view", err, "")
-	}
-	build := compileFilter
-	if p.Observe {
-		build = observingFilter
-	}
-	filter, err := build(p.Syscalls, p.Notified, p.Naming)
-	if err != nil {
-		return nil, layerError("seccomp", err, "")
-	}
-	data, err := json.Marshal(shimPlan{Plan: p, Filter: encodeFilter(filter)})
-	if err != nil {
-		return nil, err
-	}
-	return memfd("agentjail-plan", data)
-}
-
-// boot starts PID 1 through libcontainer.
-func (j *Jail) boot(o Options) error {
-	p := j.plan
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socketpair", err)
-	}
-	j.control = os.NewFile(uintptr(pair[0]), "control")
-	theirs := os.NewFile(uintptr(pair[1]), "control-pid1")
-	defer theirs.Close()
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return err
-	}
-	defer self.Close()
-	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-
-	// libcontainer also prints warnings, in a form of its own, on the agent's stderr;
-	// what matters of them comes back as errors.
-	logrus.SetOutput(io.Discard)
-	j.container, err = createContainer(p)
-	if err != nil {
-		return layerError("container", err, "")
-	}
-	extra := []*os.File{self, theirs}
-	if !p.Agent.Terminal {
-		extra = append(extra, o.Stdio[:]...)
-	}
-	network, err := json.Marshal(p.Network)
-	if err != nil {
-		return err
-	}
-	j.process = &libcontainer.Process{
-		// By descriptor: the jail has no path to this binary. The network's plan comes
-		// along, so that it is set up while the rest of the plan is still made.
-		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg, string(network)},
-		// PID 1 only waits and passes on; it needs no parallelism. How many threads it needs
-		// follows from it (threads.go). It collects no garbage before it is set up (shim.start).
-		Env:        append([]string{"GOMAXPROCS=2", "GOGC=off", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
-		Cwd:        "/",
-		Stdin:      null,
-		Stdout:     null,
-		Stderr:     null,
-		ExtraFiles: extra,
-		Init:       true,
-	}
-	// PID 1 dies with the thread that forked it (PR_SET_PDEATHSIG), so that thread
-	// is kept until the jail is closed.
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		started <- j.container.Run(j.process)
-		<-j.unlock
-	}()
-	if err := <-started; err != nil {
-		if m := p.unstaged(err.Error()); m != nil {
-			return replaced(*m)
-		}
-		layer, hint := containerHint(err)
-		return layerError(layer, errors.New(oneLine(err.Error())), hint)
-	}
-	if j.initPID, err = j.process.Pid(); err != nil {
-		return err
-	}
-	go func() {
-		// The error says that PID 1 was killed, which is how each jail ends.
-		_, _ = j.process.Wait()
-		close(j.gone)
-	}()
-	return nil
-}
-
-func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
 // err makes the error out of PID 1's failure message.
 func (m message) err(p *Plan) error {
@@ -334,21 +151,14 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 }
 
 // Release lets the agent run: its exec, held by the first notification, is
-// answered from here on. Not before PID 1 has its threads, which an agent that uses up the
-// processes could keep it from. Where PID 1 has died of making them there is no agent any
-// more, and Ended says why.
+// answered from here on.
 func (j *Jail) Release() {
 	j.released.Store(true)
-	select {
-	case <-j.threaded:
-	case <-j.deaf:
-	}
 	go j.notify.serve()
 }
 
 // listen takes PID 1's messages until it is gone.
 func (j *Jail) listen() {
-	defer close(j.deaf)
 	var failed error
 	for {
 		m, files, err := receive(j.control)
@@ -370,8 +180,6 @@ func (j *Jail) listen() {
 		switch m.Type {
 		case msgFailed:
 			failed = m.err(j.plan)
-		case msgThreads:
-			close(j.threaded)
 		case msgStopped:
 			select {
 			case j.stopped <- struct{}{}:
@@ -471,7 +279,7 @@ func (j *Jail) Close() error {
 			j.Changes.Close()
 		}
 		closeAll(j.Sockets) // again, where the caller has taken them over
-		err = errors.Join(err, removeScratch(j.plan.Scratch))
+		err = errors.Join(err, removeScratch(j.base.Scratch))
 	})
 	return err
 }

@@ -263,12 +263,8 @@ func dropSetup(p *Plan) error {
 	if mutate.Off(mutate.HostTree) {
 		dirs = nil
 	}
-	n := 0
-	for _, m := range p.Mounts {
-		if p.needsStaging(m) {
-			dirs = append(dirs, staged(n))
-			n++
-		}
+	for n := range p.staging() {
+		dirs = append(dirs, staged(n))
 	}
 	dirs = append(dirs, layersDir)
 	for _, dir := range dirs {

@@ -18,16 +18,23 @@ const (
 	AgentHome = "/home/agent"
 )
 
+// Base is what the container is made of. Nothing in it depends on the host's files.
+type Base struct {
+	ID        string          `json:"id"`
+	Rootless  bool            `json:"rootless"`
+	Scratch   string          `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
+	Rootfs    string          `json:"rootfs"`    // becomes the jail's root
+	Container string          `json:"container"` // libcontainer's state folder
+	Hostname  string          `json:"hostname"`
+	IDs       IDPlan          `json:"ids"`
+	Cgroup    *CgroupPlan     `json:"cgroup,omitempty"`
+	Network   json.RawMessage `json:"network"` // package netns's, opaque here
+}
+
 // Plan is everything that a run will set up, as plain data: `agentjail run
 // --dry-run` prints it. Nothing in it is decided later.
 type Plan struct {
-	ID         string               `json:"id"`
-	Rootless   bool                 `json:"rootless"`
-	Scratch    string               `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
-	Rootfs     string               `json:"rootfs"`    // becomes the jail's root
-	Container  string               `json:"container"` // libcontainer's state folder
-	Hostname   string               `json:"hostname"`
-	IDs        IDPlan               `json:"ids"`
+	Base
 	Links      []Link               `json:"links"`
 	Files      []File               `json:"files"`
 	Served     []string             `json:"served,omitempty"` // Unix sockets of the root that the supervisor's side serves
@@ -43,10 +50,8 @@ type Plan struct {
 	Notified   []string             `json:"notified,omitempty"` // asked of the supervisor beside execs, for FileLimits
 	Naming     bool                 `json:"naming,omitempty"`   // so are calls that give names; see naming.go
 	Rlimits    []Rlimit             `json:"rlimits"`
-	Cgroup     *CgroupPlan          `json:"cgroup,omitempty"`
 	Affinity   int                  `json:"affinity,omitempty"` // CPUs that stand in for limits.cpus where there is no cgroup
 	Agent      AgentPlan            `json:"agent"`
-	Network    json.RawMessage      `json:"network"`           // package netns's, opaque here
 	Observe    bool                 `json:"observe,omitempty"` // a learning run; see observe.go
 	FileLimits []profiles.FileLimit `json:"file_limits,omitempty"`
 }
@@ -103,6 +108,21 @@ type Mount struct {
 	Rdev   uint64 `json:"rdev,omitempty"` // of a device
 	File   bool   `json:"file,omitempty"` // the target is no folder
 	Origin string `json:"origin,omitempty"`
+}
+
+// staging are the binds that libcontainer must mount for PID 1 to take them from; none of
+// no plan.
+func (p *Plan) staging() []Mount {
+	if p == nil {
+		return nil
+	}
+	var list []Mount
+	for _, m := range p.Mounts {
+		if p.needsStaging(m) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // needsStaging says whether libcontainer must mount a bind for PID 1 to take it from:
@@ -191,29 +211,43 @@ type Request struct {
 	Observe    bool        // note what the jail refuses; see observe.go
 }
 
-// MakePlan decides the whole jail. It is pure: everything that it needs to know of
-// the host is in f and facts.
-func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, error) {
-	p := &Plan{
+// MakeBase decides the container. It is pure, as MakePlan is.
+func MakeBase(s *profiles.Spec, f Features, r Request) (Base, error) {
+	b := Base{
 		ID:        r.ID,
 		Rootless:  !f.Privileged,
 		Scratch:   filepath.Join(r.RuntimeDir, "jail"),
 		Rootfs:    filepath.Join(r.RuntimeDir, "jail", "rootfs"),
 		Container: filepath.Join(r.RuntimeDir, "jail", "container"),
 		Hostname:  "agentjail",
-		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
 		Network:   r.Network,
+	}
+	if err := f.require(); err != nil {
+		return b, err
+	}
+	if f.Privileged {
+		b.IDs = IDPlan{HostUID: r.UIDBase, HostGID: r.UIDBase, Size: UIDRange, AgentUID: AgentID, AgentGID: AgentID}
+	} else {
+		b.IDs = IDPlan{HostUID: r.Caller.UID, HostGID: r.Caller.GID, Size: 1}
+	}
+	var err error
+	b.Cgroup, err = planCgroup(s.Limits, f, r.ID)
+	return b, err
+}
+
+// MakePlan decides the whole jail. It is pure: everything that it needs to know of
+// the host is in f and facts.
+func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, error) {
+	base, err := MakeBase(s, f, r)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		Base:      base,
+		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
 		Protected: r.Protected,
 		Naming:    r.Naming && !mutate.Off(mutate.Naming),
 		Observe:   r.Observe,
-	}
-	if err := f.require(); err != nil {
-		return nil, err
-	}
-	if f.Privileged {
-		p.IDs = IDPlan{HostUID: r.UIDBase, HostGID: r.UIDBase, Size: UIDRange, AgentUID: AgentID, AgentGID: AgentID}
-	} else {
-		p.IDs = IDPlan{HostUID: r.Caller.UID, HostGID: r.Caller.GID, Size: 1}
 	}
 	v := newView(p, f, facts)
 	if err := v.build(s, r); err != nil {
@@ -237,9 +271,6 @@ func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, erro
 		return nil, err
 	}
 	p.Rlimits = planRlimits(s.Limits)
-	if p.Cgroup, err = planCgroup(s.Limits, f, r.ID); err != nil {
-		return nil, err
-	}
 	if c := s.Limits.CPUs; c != nil && f.Cgroup == CgroupNone {
 		p.Affinity = max(int((c.Value+999)/1000), 1)
 	}

@@ -334,7 +334,7 @@ func TestContainerConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := containerConfig(p)
+	c := containerConfig(p.Base, p.staging())
 	if r := c.Cgroups.Resources; r.Memory != 1<<30 || r.MemorySwap != 1<<30 || *r.PidsLimit != 50+ownThreads || r.CpuQuota != 150_000 || r.CpuPeriod != 100_000 {
 		t.Errorf("resources %+v", r)
 	}

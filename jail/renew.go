@@ -57,9 +57,10 @@ func (p *Plan) renew(err error) bool {
 // unstaged is the file that libcontainer could not mount for PID 1, as its error says,
 // where the name is another file's by now: it says so in several ways.
 func (p *Plan) unstaged(text string) *Mount {
-	for i := range p.Mounts {
-		m := &p.Mounts[i]
-		if !p.needsStaging(*m) || !strings.Contains(text, "error mounting "+strconv.Quote(m.Source)+" to rootfs") {
+	staging := p.staging()
+	for i := range staging {
+		m := &staging[i]
+		if !strings.Contains(text, "error mounting "+strconv.Quote(m.Source)+" to rootfs") {
 			continue
 		}
 		if now, err := resolve(m.Source); err == nil && (now.Dev != m.Dev || now.Ino != m.Ino) {

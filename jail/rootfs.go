@@ -12,12 +12,12 @@ import (
 
 // newRootfs makes the scratch folder that becomes the jail's root, with as much in it
 // as libcontainer needs. It lies in a fresh folder that only we can write.
-func newRootfs(p *Plan) (*rootfs, error) {
-	r := &rootfs{dir: p.Rootfs, made: map[string]bool{"/": true}, uid: -1, gid: -1}
-	if !p.Rootless {
+func newRootfs(b Base, staging []Mount) (*rootfs, error) {
+	r := &rootfs{dir: b.Rootfs, made: map[string]bool{"/": true}, uid: -1, gid: -1}
+	if !b.Rootless {
 		// libcontainer makes some mount points by itself, as uid 0 of the outer
 		// namespace.
-		r.uid, r.gid = int(p.IDs.HostUID), int(p.IDs.HostGID)
+		r.uid, r.gid = int(b.IDs.HostUID), int(b.IDs.HostGID)
 	}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
 		return nil, err
@@ -26,17 +26,12 @@ func newRootfs(p *Plan) (*rootfs, error) {
 	for _, dir := range []string{hostTree, emptyDir, "/proc", "/dev"} {
 		r.folder(dir)
 	}
-	n := 0
-	for _, m := range p.Mounts {
-		if !p.needsStaging(m) {
-			continue
-		}
+	for n, m := range staging {
 		if m.File { // a file mounts on a file only
 			r.file(staged(n), "", 0o644)
 		} else {
 			r.folder(staged(n))
 		}
-		n++
 	}
 	for _, l := range []Link{
 		{"/dev/ptmx", "pts/ptmx"}, {"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},

@@ -50,14 +50,18 @@ func (j *Jail) Sample() Sample {
 		}
 	}
 	s.Source = "proc"
-	u := j.Usage()
-	s.CPU, s.Memory, s.Processes = j.CPUTime(), u.Memory, u.Processes
+	pids := descendants(j.initPID)
+	u := usage(pids)
+	s.CPU, s.Memory, s.Processes = cpuTime(pids), u.Memory, u.Processes
 	return s
 }
 
 // cgroupDirs are the folders of the jail's own cgroup by hierarchy ("" is v2's).
 func (j *Jail) cgroupDirs() map[string]string {
 	j.cgroupOnce.Do(func() {
+		if j.base.withoutCgroup() {
+			return
+		}
 		state, err := j.container.State()
 		if err != nil {
 			return // it has none

@@ -79,7 +79,7 @@ func Shim(h Hooks) error {
 	if len(os.Args) != 3 {
 		return errors.New("this is how a jail's first process is started, not a command")
 	}
-	s := &shim{control: control, hooks: h, network: os.Args[2], execed: make(chan struct{}), dials: make(chan struct{}, maxDials)}
+	s := &shim{control: control, hooks: h, network: os.Args[2], execed: make(chan struct{}), dropped: make(chan error, 1), dials: make(chan struct{}, maxDials)}
 	if err := s.start(); err != nil {
 		s.fail(err)
 		return err
@@ -98,6 +98,7 @@ type shim struct {
 	marks   []Mark
 	left    []LeftOut
 	changes *os.File      // tells of changes in the workspace; nil without
+	dropped chan error    // the host's tree is out of the view
 	execed  chan struct{} // closed when the stage's exec is known to have worked or failed
 	dials   chan struct{} // as many as may go on at once
 
@@ -137,9 +138,12 @@ func (s *shim) start() error {
 	// The network needs nothing of the plan but its own part, and half of the time;
 	// it is on the way while the supervisor still makes the root.
 	network := make(chan networkResult, 1)
+	// The threads come after it: until then both processors have enough to do.
+	threads := make(chan error, 1)
 	go func() {
 		files, err := s.hooks.Network(json.RawMessage(s.network))
 		network <- networkResult{files, err}
+		threads <- makeThreads()
 	}()
 	sp, upper, err := s.view()
 	n := <-network
@@ -163,6 +167,10 @@ func (s *shim) start() error {
 		}
 	}
 	s.mark("Landlock rules made")
+	if err := <-s.dropped; err != nil {
+		return err
+	}
+	s.mark("host's tree dropped")
 	restore := preferVictim()
 	pid, rep, reports, err := spawn(st)
 	restore()
@@ -178,6 +186,10 @@ func (s *shim) start() error {
 	s.agent, s.reports = pid, reports
 	unix.Close(st.ruleset)
 	s.mark("agent's stage ready")
+	// All of them are there before each of them gives its capabilities up.
+	if err := <-threads; err != nil {
+		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
+	}
 	if err := s.relinquish(); err != nil {
 		return err
 	}
@@ -189,14 +201,6 @@ func (s *shim) start() error {
 		if f != s.tty {
 			f.Close()
 		}
-	}
-	// A thread has the capabilities of the one that made it, so that those which come now
-	// have none. The supervisor lets the agent go when they are there.
-	if err := makeThreads(); err != nil {
-		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
-	}
-	if err := send(s.control, message{Type: msgThreads}, nil); err != nil {
-		return err
 	}
 	time.AfterFunc(startOver, func() {
 		debug.SetGCPercent(collectPercent)
@@ -237,9 +241,9 @@ func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
 	if s.left, err = setUpSeeds(s.plan); err != nil {
 		return sp, nil, layerError("file view", err, "")
 	}
-	if err := dropSetup(s.plan); err != nil {
-		return sp, nil, err
-	}
+	// The kernel waits a millisecond for its readers before it lets a mount go
+	// (fs/namespace.c, namespace_unlock), and nothing below needs those.
+	go func() { s.dropped <- dropSetup(s.plan) }()
 	if err := hardenProc(); err != nil {
 		return sp, nil, layerError("proc", err, "")
 	}

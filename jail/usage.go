@@ -13,9 +13,11 @@ const clockTick = 10 * time.Millisecond
 
 // CPUTime is what the jail's processes have used that are alive or were waited for
 // by one that is. It reads /proc, a few microseconds a process.
-func (j *Jail) CPUTime() time.Duration {
+func (j *Jail) CPUTime() time.Duration { return cpuTime(descendants(j.initPID)) }
+
+func cpuTime(pids []int) time.Duration {
 	var ticks int64
-	for _, pid := range descendants(j.initPID) {
+	for _, pid := range pids {
 		data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 		if err != nil {
 			continue // ended meanwhile
@@ -44,9 +46,12 @@ type Usage struct {
 }
 
 // Usage reads /proc for each of the jail's processes.
-func (j *Jail) Usage() Usage {
+func (j *Jail) Usage() Usage { return usage(descendants(j.initPID)) }
+
+// usage leaves out the first, which is PID 1.
+func usage(pids []int) Usage {
 	var u Usage
-	for _, pid := range descendants(j.initPID)[1:] {
+	for _, pid := range pids[1:] {
 		data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 		if err != nil {
 			continue // ended meanwhile

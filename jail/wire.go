@@ -20,7 +20,6 @@ import (
 //	     │                                         │  clones the agent's stage, drops every capability
 //	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, changes?, pty?, network…]
 //	     │  (or: failed)                           │
-//	     │ ◀────────────────────────── threads ─── │  it has all that it will ever need
 //	     │ ──────── continue: the exec notification is answered ────▶ agent runs
 //	     │ ──────────────────────── signal ──────▶ │
 //	     │ ◀──────────────────────── stopped ───── │  Ctrl-Z in the jail's terminal
@@ -38,7 +37,6 @@ import (
 const (
 	msgBuild   = "build"
 	msgReady   = "ready"
-	msgThreads = "threads"
 	msgFailed  = "failed"
 	msgExited  = "exited"
 	msgEnded   = "ended"

@@ -1,63 +1,64 @@
 package run
 
 import (
+	"os"
+
 	"github.com/agentjail/agentjail/jail"
 )
 
-// building is a jail that is being built, which takes the kernel and libcontainer half of
-// a run's start, on another processor.
+// building is a jail on its way. The kernel and libcontainer take half of a run's start for
+// it, which the run uses for what needs none of it: the rest of the plan, the trail.
 type building struct {
 	meter *meter
 	pipes *relay // nil with a terminal
 
-	done chan struct{}
-	jail *jail.Jail
-	err  error
+	starting *jail.Starting
+	taken    bool          // starting is Finish's, which ends it where it fails
+	done     chan struct{} // nil before the plan is there
+	jail     *jail.Jail
+	err      error
 }
 
-// build begins to build the jail; the run goes on with what needs none of it. What keeps
-// it from being begun is told by the same wait as what goes wrong on the way: by then
-// there is a trail to record it.
-func (s *session) build() *building {
+// begin has the jail's container made.
+func (s *session) begin(base jail.Base) error {
 	s.screens = newScreens(s.spec.Process)
-	b := &building{done: make(chan struct{}), meter: newMeter(limitValue(s.spec.Limits.Output))}
-	opts, err := s.jailOptions(b)
-	if err != nil {
-		b.err = err
-		close(b.done)
-		return b
-	}
-	s.stack.push("end the jail", b.end)
-	go func() {
-		defer close(b.done)
-		b.err = guarded(func() (err error) {
-			b.jail, err = jail.Start(s.plan, opts)
-			return err
-		})
-	}()
-	return b
-}
-
-// jailOptions makes what the jail is handed.
-func (s *session) jailOptions(b *building) (jail.Options, error) {
-	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
-	if s.plan.Workspace.Disk != "" {
-		if err := s.diskUpper(); err != nil {
-			return opts, err
-		}
-	}
-	if s.direct != nil {
-		opts.Names = s.direct.names.judge
-	}
+	b := &building{meter: newMeter(limitValue(s.spec.Limits.Output))}
+	var stdio [3]*os.File
 	if !s.terminal {
 		var err error
 		if b.pipes, err = newPipes(b.meter, s.screens); err != nil {
-			return opts, err
+			return err
 		}
-		opts.Stdio = b.pipes.inside
+		stdio = b.pipes.inside
 		s.stack.push("close the pipes", func() error { b.pipes.close(); return nil })
 	}
-	return opts, nil
+	b.starting = jail.Begin(base, stdio)
+	s.stack.push("end the jail", b.end)
+	s.building = b
+	return nil
+}
+
+// build has the jail built as it is planned. What goes wrong is told by wait: by then there
+// is a trail to record it.
+func (s *session) build() {
+	b := s.building
+	b.done = make(chan struct{})
+	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
+	if s.direct != nil {
+		opts.Names = s.direct.names.judge
+	}
+	if b.err = s.diskUpper(); b.err != nil {
+		close(b.done)
+		return
+	}
+	b.taken = true
+	go func() {
+		defer close(b.done)
+		b.err = guarded(func() (err error) {
+			b.jail, err = b.starting.Finish(s.plan, opts)
+			return err
+		})
+	}()
 }
 
 // wait waits until the jail is built.
@@ -68,6 +69,9 @@ func (b *building) wait() (*jail.Jail, error) {
 
 // end ends a jail whose building may still go on.
 func (b *building) end() error {
+	if !b.taken {
+		return b.starting.Abandon()
+	}
 	<-b.done
 	if b.jail == nil {
 		return nil

@@ -42,7 +42,7 @@ func (s *session) finish(end ending, err error) error {
 		}
 	}
 	s.trace.done("changes collected")
-	s.watch.end(end)
+	kept := s.watch.end(end)
 	s.tellCollector()
 	// Before the trail's end, so that what became of the last messages is in it.
 	errs = append(errs, s.react.Close())
@@ -51,6 +51,7 @@ func (s *session) finish(end ending, err error) error {
 		s.wiped.Left = append(s.wiped.Left, strings.Split(werr.Error(), "\n")...)
 		errs = append(errs, fmt.Errorf("wipe: %w", werr))
 	}
+	kept()
 	s.trace.done("wipe")
 	s.wiped.Removed = append(s.wiped.Removed, s.runtime)
 	if s.jail != nil {
@@ -85,11 +86,13 @@ func (s *session) finish(end ending, err error) error {
 		re.Details = map[string]string{"error": err.Error()}
 	}
 	s.sink.Emit(re)
+	metrics := make(chan error, 1)
+	go func() { metrics <- guarded(func() error { return s.writeMetrics(end) }) }()
 	if terr := trail.undo(); terr != nil {
 		errs = append(errs, fmt.Errorf("the trail: %w", terr))
 	}
 	s.endCollector()
-	if merr := s.writeMetrics(end); merr != nil {
+	if merr := <-metrics; merr != nil {
 		errs = append(errs, fmt.Errorf("state folder: %w", merr))
 	}
 	now := time.Now().UTC()

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -22,6 +23,20 @@ func holdGarbage() func() {
 		debug.SetGCPercent(percent)
 		debug.SetMemoryLimit(limit)
 	})
+}
+
+// blockedThreads is how many threads of a supervisor stand in system calls at a time,
+// rounded up: they wait for the next notification, for PID 1's word and its end, for the
+// gateway, for the disk. Go counts such a thread as one of its processors until its monitor
+// takes that back, which may be 10 ms later (runtime/proc.go, sysmon and retake): on a
+// machine of two processors a run would stand still for some milliseconds, again and again.
+const blockedThreads = 8
+
+// roomForBlocked gives Go as many processors more.
+func roomForBlocked() {
+	if n := runtime.NumCPU() + blockedThreads; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
 }
 
 // startOver is when a run's start is over, and what it left in memory is given back. Before

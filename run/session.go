@@ -65,12 +65,13 @@ type session struct {
 	refusals *refusals // of a learning run; else nil
 	observed *jail.Observed
 
-	trail   *audit.Writer
-	sink    *counter
-	jail    *jail.Jail
-	network *netns.Supervisor
-	wiped   audit.Wipe
-	cgroups []string
+	trail    *audit.Writer
+	sink     *counter
+	building *building
+	jail     *jail.Jail
+	network  *netns.Supervisor
+	wiped    audit.Wipe
+	cgroups  []string
 
 	signals *signals // nil before the jail
 	last    bool     // the process ends with this run
@@ -142,14 +143,17 @@ func (s *session) run() (err error) {
 			s.signals.stop()
 		}
 	}()
+	roomForBlocked()
 	s.garbage = holdGarbage()
+	s.sink = &counter{}
+	s.stack.push(trailStep, s.closeTrail)
 	if !s.last {
 		defer s.garbage()
 	}
 	for _, st := range []struct {
 		what string
 		do   func() error
-	}{{"command checked", s.check}, {"profile loaded", s.load}, {"folders made", s.folders}, {"plan made", s.decide}} {
+	}{{"command checked", s.check}, {"profile loaded, folders made", s.prepare}, {"plan made", s.decide}} {
 		if err := st.do(); err != nil {
 			return err
 		}
@@ -161,15 +165,13 @@ func (s *session) run() (err error) {
 		return enc.Encode(s.plan)
 	}
 	go func() { s.hash <- selfHash(s.dirs.State) }()
-	s.sink = &counter{}
-	s.stack.push(trailStep, s.closeTrail)
 	s.signals = newSignals()
-	building := s.build()
+	s.build()
 	if err := s.openTrail(); err != nil {
 		return err
 	}
 	s.trace.done("trail opened")
-	end, err := s.live(building)
+	end, err := s.live()
 	var ce *jail.CommandError
 	if errors.As(err, &ce) && ce.NotFound {
 		ce.Hint = missingHint(ce.Command, s.host.getenv("PATH"))
@@ -235,7 +237,7 @@ func (s *session) closeTrail() error {
 }
 
 // live lets the agent run, once its jail is built, and waits for its end.
-func (s *session) live(b *building) (end ending, err error) {
+func (s *session) live() (end ending, err error) {
 	s.openChannels()
 	s.openApprovals()
 	s.saysWhoIsAsked()
@@ -246,7 +248,8 @@ func (s *session) live(b *building) (end ending, err error) {
 	if err := s.serveMetrics(); err != nil {
 		return end, err
 	}
-	if s.jail, err = b.wait(); err != nil {
+	watch := s.newWatch()
+	if s.jail, err = s.building.wait(); err != nil {
 		return end, err
 	}
 	for _, m := range s.jail.Timeline {
@@ -275,19 +278,24 @@ func (s *session) live(b *building) (end ending, err error) {
 	if err := s.trail.Commit(); err != nil {
 		return end, fmt.Errorf("the trail can't be written: %w", err)
 	}
-	s.startWatch()
+	s.sink.watch(watch.saw)
 	if s.jail.PTY != nil {
 		copySize(s.host.Stdin, s.jail.PTY) // which a program may ask for first of all
 	}
 	s.jail.Release()
 	s.trace.done("agent released")
+	watch.start()
 	s.tidy()
-	return s.attend(s.signals, b.meter, b.pipes)
+	return s.attend(s.signals, s.building.meter, s.building.pipes)
 }
 
-// diskUpper makes the folder of an upper layer on disk, owned by the jail's root.
+// diskUpper makes the folder of an upper layer on disk, owned by the jail's root, where
+// the plan has one.
 func (s *session) diskUpper() error {
 	dir := s.plan.Workspace.Disk
+	if dir == "" {
+		return nil
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}

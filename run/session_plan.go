@@ -89,6 +89,32 @@ func pathCause(err error) error {
 	return err
 }
 
+// prepare loads the profile while the run's folders are made, which need nothing of it.
+func (s *session) prepare() error {
+	made := make(chan error, 1)
+	go func() { made <- guarded(s.folders) }()
+	err := s.load()
+	if ferr := <-made; err == nil {
+		err = ferr
+	}
+	if err != nil || s.opt.DryRun {
+		return err
+	}
+	s.info = Info{ID: s.id, Name: s.opt.Name, Argv: s.opt.Argv, Profile: s.spec.Name, Workspace: s.spec.Workspace.Path,
+		Mode: string(s.spec.Workspace.Mode), PID: os.Getpid(), Started: s.begun.UTC(), Runtime: s.runtime,
+		Audit: filepath.Join(s.state, fileAudit), Artifacts: filepath.Join(s.state, dirKept)}
+	if s.opt.Audit != "" {
+		s.info.Audit = absolute(s.host.Cwd, s.opt.Audit)
+	}
+	if s.opt.Artifacts != "" {
+		s.info.Artifacts = absolute(s.host.Cwd, s.opt.Artifacts)
+	}
+	if err := writeInfo(s.state, s.info); err != nil {
+		return fmt.Errorf("state folder %s: %w\nhint: is the disk full? agentjail keeps the trail there", s.state, err)
+	}
+	return nil
+}
+
 // folders makes the run's own folders under its lock, after clearing away what
 // crashed runs left.
 func (s *session) folders() error {
@@ -119,15 +145,6 @@ func (s *session) folders() error {
 
 	s.runtime = filepath.Join(s.dirs.Runtime, s.id)
 	s.state = filepath.Join(s.dirs.State, "runs", s.id)
-	s.info = Info{ID: s.id, Name: s.opt.Name, Argv: s.opt.Argv, Profile: s.spec.Name, Workspace: s.spec.Workspace.Path,
-		Mode: string(s.spec.Workspace.Mode), PID: os.Getpid(), Started: s.begun.UTC(), Runtime: s.runtime,
-		Audit: filepath.Join(s.state, fileAudit), Artifacts: filepath.Join(s.state, dirKept)}
-	if s.opt.Audit != "" {
-		s.info.Audit = absolute(s.host.Cwd, s.opt.Audit)
-	}
-	if s.opt.Artifacts != "" {
-		s.info.Artifacts = absolute(s.host.Cwd, s.opt.Artifacts)
-	}
 	if err := os.MkdirAll(filepath.Dir(s.state), 0o700); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
@@ -136,9 +153,6 @@ func (s *session) folders() error {
 	}
 	if s.alive, err = lock(filepath.Join(s.state, fileLock)); err != nil {
 		return errors.Join(fmt.Errorf("state folder: %w", err), unmake(s.state, fileLock))
-	}
-	if err := writeInfo(s.state, s.info); err != nil {
-		return fmt.Errorf("state folder %s: %w\nhint: is the disk full? agentjail keeps the trail there", s.state, err)
 	}
 	held, err := makeRuntime(s.dirs, s.runtime, s.state)
 	if err != nil {
@@ -151,33 +165,29 @@ func (s *session) folders() error {
 	return nil
 }
 
-// decide probes the host and makes the plan.
+// decide probes the host, begins to make the jail's container, and makes the plan.
 func (s *session) decide() error {
-	var err error
-	if s.features, err = jail.Probe(); err != nil {
-		return err
-	}
-	if s.spec.Limits.IOWeight != nil {
-		s.features.ProbeIOWeight()
-	}
-	s.link = netns.PlanLink(s.spec.Network)
-	if !netns.HostIPv6() {
-		s.link = s.link.WithoutIPv6()
-	}
-	network, err := json.Marshal(s.link)
+	r, err := s.request()
 	if err != nil {
 		return err
+	}
+	base, err := jail.MakeBase(s.spec, s.features, r)
+	if err != nil {
+		return err
+	}
+	if !s.opt.DryRun {
+		if err := s.begin(base); err != nil {
+			return err
+		}
 	}
 	facts, err := jail.Look(s.spec)
 	if err != nil {
 		return err
 	}
-	caller := jail.Owner{UID: uint32(s.host.UID), GID: uint32(s.host.GID)}
-	if err := facts.Scan(s.spec, s.features, caller); err != nil {
+	if err := facts.Scan(s.spec, s.features, r.Caller); err != nil {
 		return err
 	}
-	r := jail.Request{ID: s.id, RuntimeDir: s.runtime, StateDir: s.state, Argv: s.opt.Argv, Cwd: s.cwd(facts),
-		Terminal: s.terminal, Network: network, Caller: caller, Observe: s.opt.learn}
+	r.Cwd = s.cwd(facts)
 	if err := s.intercept(); err != nil {
 		return err
 	}
@@ -230,18 +240,41 @@ func (s *session) decide() error {
 		}
 		r.Protected, r.Naming = s.direct.protected, true
 	}
-	if s.features.Privileged {
-		r.UIDBase = jail.UIDFirst
-		if !s.opt.DryRun {
-			if s.claim, err = jail.ClaimUIDs(s.dirs.UIDs); err != nil {
-				return fmt.Errorf("claim a range of host uids: %w", err)
-			}
-			s.stack.push("give back the uid range", s.claim.Release)
-			r.UIDBase = s.claim.Base
-		}
-	}
 	s.plan, err = jail.MakePlan(s.spec, s.features, facts, r)
 	return err
+}
+
+// request probes the host, and is what the jail's container depends on.
+func (s *session) request() (r jail.Request, err error) {
+	if s.features, err = jail.Probe(); err != nil {
+		return r, err
+	}
+	if s.spec.Limits.IOWeight != nil {
+		s.features.ProbeIOWeight()
+	}
+	s.link = netns.PlanLink(s.spec.Network)
+	if !netns.HostIPv6() {
+		s.link = s.link.WithoutIPv6()
+	}
+	network, err := json.Marshal(s.link)
+	if err != nil {
+		return r, err
+	}
+	r = jail.Request{ID: s.id, RuntimeDir: s.runtime, StateDir: s.state, Argv: s.opt.Argv, Terminal: s.terminal, Network: network,
+		Caller: jail.Owner{UID: uint32(s.host.UID), GID: uint32(s.host.GID)}, Observe: s.opt.learn}
+	if !s.features.Privileged {
+		return r, nil
+	}
+	r.UIDBase = jail.UIDFirst
+	if s.opt.DryRun {
+		return r, nil
+	}
+	if s.claim, err = jail.ClaimUIDs(s.dirs.UIDs); err != nil {
+		return r, fmt.Errorf("claim a range of host uids: %w", err)
+	}
+	s.stack.push("give back the uid range", s.claim.Release)
+	r.UIDBase = s.claim.Base
+	return r, nil
 }
 
 // cwd is where the agent starts: where the caller stands if that is in the

@@ -46,9 +46,9 @@ func historyDir(d Dirs) string { return filepath.Join(d.State, "monitor") }
 // fileMetrics is in a run's state folder.
 const fileMetrics = "metrics.prom"
 
-// startWatch begins to monitor the run. What the profile's earlier runs did may be
-// missing: the run is then judged by its own past alone, and the trail says so.
-func (s *session) startWatch() {
+// newWatch knows the profile's earlier runs. What they did may be missing: the run is then
+// judged by its own past alone, and the trail says so.
+func (s *session) newWatch() *watch {
 	w := &watch{s: s, quit: make(chan struct{}), done: make(chan struct{}), open: map[uint64]audit.Connect{}}
 	past, err := monitor.OpenHistory(historyDir(s.dirs))
 	var earlier []monitor.Past
@@ -68,12 +68,16 @@ func (s *session) startWatch() {
 	}
 	w.detector = monitor.NewDetector(set, earlier)
 	w.judging = min(watchPeriod, set.Window())
+	w.detector.Sample(monitor.Sample{At: time.Now()})
+	return w
+}
+
+// start begins to monitor the run, whose jail there is.
+func (w *watch) start() {
 	first := w.look(time.Now())
 	w.fold, w.last, w.before = monitor.NewFold(first), first, first
-	w.detector.Sample(first)
-	s.watch = w
-	s.sink.watch(w.saw)
-	close(s.watching)
+	w.s.watch = w
+	close(w.s.watching)
 	go w.run()
 }
 
@@ -178,10 +182,11 @@ func (w *watch) tell(found []monitor.Anomaly) {
 }
 
 // end writes what is left of the timeline, and keeps what the run did for those to come,
-// unless it was ended for it: what a person wants ended is not what is usual.
-func (w *watch) end(e ending) {
+// unless it was ended for it: what a person wants ended is not what is usual. The function
+// that it returns waits until that is kept.
+func (w *watch) end(e ending) (kept func()) {
 	if w == nil {
-		return
+		return func() {}
 	}
 	close(w.quit)
 	<-w.done
@@ -193,8 +198,13 @@ func (w *watch) end(e ending) {
 	if last != nil {
 		w.s.sink.Emit(*last)
 	}
-	if w.past != nil && e.Reason == "exited" {
-		if err := w.past.Add(w.s.spec.Name, past); err != nil {
+	if w.past == nil || e.Reason != "exited" {
+		return func() {}
+	}
+	done := make(chan error, 1)
+	go func() { done <- guarded(func() error { return w.past.Add(w.s.spec.Name, past) }) }()
+	return func() {
+		if err := <-done; err != nil {
 			w.s.sink.Emit(audit.Finding{Title: "what the run did can't be kept for those to come", Detail: err.Error(), Severity: "low", Outcome: audit.Failed})
 		}
 	}
