@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -81,11 +82,36 @@ func (c caller) folder(base string) (string, error) {
 }
 
 func (c caller) openat(path string) (*os.File, error) {
-	fd, err := unix.Openat2(c.root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	open := func() (int, error) {
+		return unix.Openat2(c.root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	}
+	fd, err := open()
+	if err == unix.EACCES {
+		fd, err = c.asItself(open)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// asItself opens as the caller's user. A symlink in a folder like /tmp is followed for
+// nobody but its owner, not even for root (fs.protected_symlinks, proc_sys_fs(5)).
+func (c caller) asItself(open func() (int, error)) (int, error) {
+	var st unix.Stat_t
+	if unix.Stat(c.proc, &st) != nil || int(st.Uid) == unix.Geteuid() {
+		return -1, unix.EACCES
+	}
+	runtime.LockOSThread()
+	was, _ := unix.SetfsuidRetUid(int(st.Uid)) // it tells of no failure; the file is not opened then
+	fd, err := open()
+	_, _ = unix.SetfsuidRetUid(was)
+	// -1 is nobody's id: what it was is all that is asked (setfsuid(2)). A thread that has not
+	// its own again does nothing else any more.
+	if now, _ := unix.SetfsuidRetUid(-1); now == was {
+		runtime.UnlockOSThread()
+	}
+	return fd, err
 }
 
 // find opens an absolute path of the jail. What lies below /proc/self is the

@@ -89,10 +89,21 @@ func pathCause(err error) error {
 	return err
 }
 
-// prepare loads the profile while the run's folders are made, which need nothing of it.
+// prepare loads the profile. What needs nothing of it is done meanwhile, on another
+// processor: the run's folders, a look at the host, and what the jail's start would wait for.
 func (s *session) prepare() error {
 	made := make(chan error, 1)
-	go func() { made <- guarded(s.folders) }()
+	go func() {
+		profiles.Prepare()
+		made <- guarded(func() (err error) {
+			if err := s.folders(); err != nil {
+				return err
+			}
+			s.features, err = jail.Probe()
+			return err
+		})
+		jail.Warm()
+	}()
 	err := s.load()
 	if ferr := <-made; err == nil {
 		err = ferr
@@ -165,7 +176,7 @@ func (s *session) folders() error {
 	return nil
 }
 
-// decide probes the host, begins to make the jail's container, and makes the plan.
+// decide begins to make the jail's container, and makes the plan.
 func (s *session) decide() error {
 	r, err := s.request()
 	if err != nil {
@@ -244,11 +255,8 @@ func (s *session) decide() error {
 	return err
 }
 
-// request probes the host, and is what the jail's container depends on.
+// request is what the jail's container depends on.
 func (s *session) request() (r jail.Request, err error) {
-	if s.features, err = jail.Probe(); err != nil {
-		return r, err
-	}
 	if s.spec.Limits.IOWeight != nil {
 		s.features.ProbeIOWeight()
 	}

@@ -133,7 +133,7 @@ func TestJailSupervisorDoesNotGrow(t *testing.T) {
 
 type usage struct {
 	files, threads int
-	rss            int // KiB
+	rss, fromFiles int // KiB
 }
 
 func usageOf(t *testing.T, pid int) usage {
@@ -158,6 +158,8 @@ func usageOf(t *testing.T, pid int) usage {
 			u.threads = n
 		case "VmRSS:":
 			u.rss = n
+		case "RssFile:":
+			u.fromFiles = n
 		}
 	}
 	return u

@@ -24,6 +24,7 @@ tests() {
 	"$@" /usr/bin/env -i --default-signal=INT,QUIT PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME="$home" USER="$who" LOGNAME="$who" SHELL=/bin/sh LANG=C.UTF-8 TMPDIR="/var/tmp/$half" \
 		${session:-} CI=true AGENTJAIL_VM=1 AGENTJAIL_BIN="$disk/bin/agentjail" AGENTJAIL_ATTACK="$disk/bin/agentjail-attack" \
+		AGENTJAIL_MUTATE_BIN="$disk/bin/agentjail-mutate" \
 		"$disk/bin/$(cat "$disk/bin/$name.binary").test" -test.v=test2json -test.timeout=40m \
 		-test.run="$(cat "$disk/bin/$name.select")" -test.skip="$(cat "$disk/bin/$name.skip")" \
 		</dev/null >"$disk/results/$half.$name.log" 2>&1

@@ -1,0 +1,22 @@
+package jail
+
+import (
+	"encoding/json"
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+)
+
+// Warm does beforehand what the first jail of a process would wait for: whoever starts one
+// lets it run beside what comes before that.
+func Warm() {
+	// Go finds out with a process of its own whether the kernel has pidfds, once
+	// (os, checkPidfdOnce).
+	_, _ = os.FindProcess(os.Getpid())
+	// encoding/json makes the coder of a type when it first meets it. These are large.
+	state, err := json.Marshal(libcontainer.State{BaseState: libcontainer.BaseState{Config: *containerConfig(Base{}, nil)}})
+	if err == nil {
+		_ = json.Unmarshal(state, new(libcontainer.State))
+	}
+	_, _ = json.Marshal(shimPlan{Plan: &Plan{}})
+}
