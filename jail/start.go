@@ -61,6 +61,10 @@ func (s *Starting) Finish(p *Plan, o Options) (*Jail, error) {
 // Abandon ends what was begun.
 func (s *Starting) Abandon() error {
 	defer unix.Umask(s.umask)
+	return s.end()
+}
+
+func (s *Starting) end() error {
 	if s.booted == nil {
 		return nil
 	}
@@ -97,7 +101,7 @@ func (s *Starting) makeRoot(p *Plan) error {
 
 func (s *Starting) finish(p *Plan, o Options) (_ *Jail, err error) {
 	if !reflect.DeepEqual(p.Base, s.base) {
-		return nil, layerError("container", errors.New("it was begun for another plan"), "")
+		return nil, errors.Join(layerError("container", errors.New("it was begun for another plan"), ""), s.end())
 	}
 	if s.booted == nil {
 		s.boot(p)
