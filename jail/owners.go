@@ -179,18 +179,16 @@ func readlinkAt(dir *os.File, name string) (string, error) {
 // describe names a process as its exec was recorded, and one that only was forked by
 // the program that it runs.
 func (o *owners) describe(proc *os.File, host int) (p audit.Process, ok bool) {
-	status, err := readAt(proc, "status")
-	if err != nil {
-		return p, false
-	}
-	pid := lastField(status, "\nNStgid:")
-	if pid == 0 {
-		return p, false
-	}
-	if known, ok := o.exits.process(host, pid); ok {
+	if known, ok := o.exits.running(host); ok {
 		p = known
 	} else {
-		p.PID = pid
+		status, err := readAt(proc, "status") // which takes longer than all else here
+		if err != nil {
+			return p, false
+		}
+		if p.PID = lastField(status, "\nNStgid:"); p.PID == 0 {
+			return p, false
+		}
 		p.Path, _ = readlinkAt(proc, "exe")
 		p.Name = p.Path[strings.LastIndexByte(p.Path, '/')+1:]
 		if parent, err := openProc(lastField(status, "\nPPid:")); err == nil {
@@ -245,12 +243,13 @@ func (e *exits) hosts() (pids []int) {
 	return pids
 }
 
-// process is what was recorded of a process when it executed its program.
-func (e *exits) process(host, pid int) (audit.Process, bool) {
+// running is what was recorded of a process when it executed its program. Nobody else has
+// its number as long as it is there.
+func (e *exits) running(host int) (audit.Process, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w := e.byPID[pid]
-	if w == nil || w.host != host {
+	w := e.byHost[host]
+	if w == nil || unix.PidfdSendSignal(int(w.fd), 0, nil, 0) != nil {
 		return audit.Process{}, false
 	}
 	return w.process, true
