@@ -7,11 +7,11 @@
 //
 // The decisions are pure functions over plain data (plan.go, view.go,
 // syscalls.go, landlock.go) and are tested without privileges; what touches the
-// kernel stands in files of its own (probe.go, container.go, shim.go, stage.c,
+// kernel stands in files of its own (probe.go, start.go, container.go, shim.go, stage.c,
 // notify.go).
 //
 // It never decides what a profile means (that is package profiles), never looks at
 // what goes over the network (package netns), and never runs a layer at half
 // strength: a layer that was asked for is in force before the agent's first
-// instruction, or Start fails with a *LayerError that names it.
+// instruction, or Finish fails with a *LayerError that names it.
 package jail
