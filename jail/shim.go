@@ -138,14 +138,14 @@ func (s *shim) start() error {
 	// The network needs nothing of the plan but its own part, and half of the time;
 	// it is on the way while the supervisor still makes the root.
 	network := make(chan networkResult, 1)
-	// The threads come after it: until then both processors have enough to do.
-	threads := make(chan error, 1)
 	go func() {
 		files, err := s.hooks.Network(json.RawMessage(s.network))
 		network <- networkResult{files, err}
-		threads <- makeThreads()
 	}()
 	sp, upper, err := s.view()
+	// Its threads are made where it would only wait. Until here both processors have enough to do.
+	threads := make(chan error, 1)
+	go func() { threads <- makeThreads() }()
 	n := <-network
 	if n.err != nil {
 		// First, since a netlink library in trouble may have closed a descriptor of the

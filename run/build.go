@@ -13,10 +13,7 @@ type building struct {
 	pipes *relay // nil with a terminal
 
 	starting *jail.Starting
-	taken    bool          // starting is Finish's, which ends it where it fails
-	done     chan struct{} // nil before the plan is there
-	jail     *jail.Jail
-	err      error
+	finished bool // starting was finished, or has failed and left nothing
 }
 
 // begin has the jail's container made.
@@ -33,49 +30,33 @@ func (s *session) begin(base jail.Base) error {
 		s.stack.push("close the pipes", func() error { b.pipes.close(); return nil })
 	}
 	b.starting = jail.Begin(base, stdio)
-	s.stack.push("end the jail", b.end)
 	s.building = b
+	s.stack.push("end the jail", s.endJail)
 	return nil
 }
 
-// build has the jail built as it is planned. What goes wrong is told by wait: by then there
-// is a trail to record it.
-func (s *session) build() {
-	b := s.building
-	b.done = make(chan struct{})
+// build has the jail built as it is planned.
+func (s *session) build() (err error) {
+	if err := s.diskUpper(); err != nil {
+		return err
+	}
 	opts := jail.Options{CABundle: s.bundle, Sink: s.sink, Ask: s.programAsker()}
 	if s.direct != nil {
 		opts.Names = s.direct.names.judge
 	}
-	if b.err = s.diskUpper(); b.err != nil {
-		close(b.done)
-		return
-	}
-	b.taken = true
-	go func() {
-		defer close(b.done)
-		b.err = guarded(func() (err error) {
-			b.jail, err = b.starting.Finish(s.plan, opts)
-			return err
-		})
-	}()
+	s.building.finished = true
+	s.jail, err = s.building.starting.Finish(s.plan, opts)
+	return err
 }
 
-// wait waits until the jail is built.
-func (b *building) wait() (*jail.Jail, error) {
-	<-b.done
-	return b.jail, b.err
-}
-
-// end ends a jail whose building may still go on.
-func (b *building) end() error {
-	if !b.taken {
-		return b.starting.Abandon()
-	}
-	<-b.done
-	if b.jail == nil {
+// endJail ends the jail, however far it has come.
+func (s *session) endJail() error {
+	switch {
+	case !s.building.finished:
+		return s.building.starting.Abandon()
+	case s.jail == nil:
 		return nil
 	}
-	b.jail.Kill()
-	return b.jail.Close()
+	s.jail.Kill()
+	return s.jail.Close()
 }

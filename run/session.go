@@ -166,7 +166,6 @@ func (s *session) run() (err error) {
 	}
 	go func() { s.hash <- selfHash(s.dirs.State) }()
 	s.signals = newSignals()
-	s.build()
 	if err := s.openTrail(); err != nil {
 		return err
 	}
@@ -249,7 +248,8 @@ func (s *session) live() (end ending, err error) {
 		return end, err
 	}
 	watch := s.newWatch()
-	if s.jail, err = s.building.wait(); err != nil {
+	s.trace.done("run prepared")
+	if err := s.build(); err != nil {
 		return end, err
 	}
 	for _, m := range s.jail.Timeline {
