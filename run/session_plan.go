@@ -93,8 +93,8 @@ func pathCause(err error) error {
 // processor: the run's folders, a look at the host, and what the jail's start would wait for.
 func (s *session) prepare() error {
 	made := make(chan error, 1)
+	go profiles.Prepare()
 	go func() {
-		profiles.Prepare()
 		made <- guarded(func() (err error) {
 			if err := s.folders(); err != nil {
 				return err

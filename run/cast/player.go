@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"sync"
 	"time"
 )
 
@@ -95,7 +96,9 @@ const reset = "\x1b[?25h\x1b[?7h\x1b[m\x0f\x1b7\x1b[r\x1b8\r\n"
 const leave = "\x1b[?1049l"
 
 // screens finds each change to the other screen and back.
-var screens = regexp.MustCompile(`\x1b\[\?(?:[0-9]+;)*(?:1049|1047|47)(?:;[0-9]+)*([hl])`)
+var screens = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\x1b\[\?(?:[0-9]+;)*(?:1049|1047|47)(?:;[0-9]+)*([hl])`)
+})
 
 // Play writes a recording's output, filtered, in its own time.
 func Play(ctx context.Context, w io.Writer, c *Reader, o PlayOptions) error {
@@ -126,7 +129,7 @@ func Play(ctx context.Context, w io.Writer, c *Reader, o PlayOptions) error {
 			continue
 		}
 		shown := f.Pass([]byte(e.Data))
-		if found := screens.FindAllSubmatch(shown, -1); len(found) > 0 {
+		if found := screens().FindAllSubmatch(shown, -1); len(found) > 0 {
 			if end = reset; found[len(found)-1][1][0] == 'h' {
 				end = leave + reset
 			}

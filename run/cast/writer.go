@@ -158,14 +158,14 @@ func (c *Writer) flush(now time.Time, all bool) {
 }
 
 // sequence is an escape sequence (ECMA-48: CSI, a string, or two bytes).
-var sequence = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*|.)?`)
+var sequence = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*|.)?`) })
 
 // masked takes credentials out of a text and of its escape sequences, each by itself:
 // the letter that ends a colour is no part of the word behind it.
 func (c *Writer) masked(s string) string {
 	var b strings.Builder
 	at := 0
-	for _, m := range sequence.FindAllStringIndex(s, -1) {
+	for _, m := range sequence().FindAllStringIndex(s, -1) {
 		b.WriteString(c.mask(s[at:m[0]]))
 		b.WriteString(c.mask(s[m[0]:m[1]]))
 		at = m[1]

@@ -6,23 +6,30 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/agentjail/agentjail/audit"
 )
 
 // What can be put into a rule as it stands: a name, a method and a path that have nothing
 // in them that HCL or a pattern would read as more. Their lengths are looked at apart: a
-// counted repetition is compiled once for each count, at each start of the program.
+// counted repetition is compiled once for each count.
 var (
-	plainHostname = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
-	plainMethod   = regexp.MustCompile(`^[A-Z]{3,10}$`)
-	plainPathname = regexp.MustCompile(`^/[A-Za-z0-9/._~-]*$`)
+	plainHostname = lazy(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+	plainMethod   = lazy(`^[A-Z]{3,10}$`)
+	plainPathname = lazy(`^/[A-Za-z0-9/._~-]*$`)
 )
 
-// plainHost: a name has at most 253 characters (RFC 1035 section 2.3.4, less the root).
-func plainHost(name string) bool { return len(name) <= 253 && plainHostname.MatchString(name) }
+// lazy compiles a pattern when it is first asked for: each run starts this program three
+// times, and makes no report.
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
-func plainPath(path string) bool { return len(path) <= 200 && plainPathname.MatchString(path) }
+// plainHost: a name has at most 253 characters (RFC 1035 section 2.3.4, less the root).
+func plainHost(name string) bool { return len(name) <= 253 && plainHostname().MatchString(name) }
+
+func plainPath(path string) bool { return len(path) <= 200 && plainPathname().MatchString(path) }
 
 // advise says whether a rule could let a refused attempt through, and which. It is for a
 // person to decide: what an agent asked for is no reason to allow it.
@@ -49,7 +56,7 @@ func advise(e audit.Event, v audit.View) (advice string, add []string) {
 		return "No rule is about this host. Add one only if the task needs it.", []string{"network {", fmt.Sprintf("  allow %q {}", label), "}"}
 	case "http":
 		q := e.HTTPRequest
-		if !plainHost(q.URL.Hostname) || !plainMethod.MatchString(q.Method) || !plainPath(q.URL.Path) {
+		if !plainHost(q.URL.Hostname) || !plainMethod().MatchString(q.Method) || !plainPath(q.URL.Path) {
 			return "No rule is about this request, and it is an unusual one: look at it first.", nil
 		}
 		return "The host is allowed, this request is not. Add it to the host's rule only if the task needs it.",

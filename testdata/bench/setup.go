@@ -20,6 +20,7 @@ import (
 type bench struct {
 	options
 	folder    string // of this run, removed at the end
+	runtime   string // the user's, removed too
 	home      string
 	project   string // an empty workspace, with cps in it
 	profile   string
@@ -61,8 +62,11 @@ func setUp(ctx context.Context, o options) (_ *bench, err error) {
 
 	b.home = filepath.Join(b.folder, "home")
 	b.project = filepath.Join(b.home, "project")
-	runtime := filepath.Join(b.folder, "run")
-	for _, folder := range []string{b.home, b.project, runtime} {
+	// A session's runtime folder is a tmpfs (pam_systemd(8)), as this one is.
+	if b.runtime, err = os.MkdirTemp("/dev/shm", "agentjail-bench."); err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{b.home, b.project} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			return nil, err
 		}
@@ -70,7 +74,7 @@ func setUp(ctx context.Context, o options) (_ *bench, err error) {
 	b.env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + b.home, "USER=" + name, "LOGNAME=" + name, "LANG=C.UTF-8",
-		"XDG_RUNTIME_DIR=" + runtime,
+		"XDG_RUNTIME_DIR=" + b.runtime,
 	}
 
 	b.agentjail = filepath.Join(b.folder, "agentjail")
@@ -86,7 +90,7 @@ func setUp(ctx context.Context, o options) (_ *bench, err error) {
 	if err := build(ctx, b.cps, []string{"CGO_ENABLED=0"}, "./testdata/bench/cps"); err != nil {
 		return nil, err
 	}
-	for _, folder := range []string{b.home, runtime} {
+	for _, folder := range []string{b.home, b.runtime} {
 		if err := b.own(folder); err != nil {
 			return nil, err
 		}
@@ -135,8 +139,10 @@ func (b *bench) own(folder string) error {
 
 func (b *bench) close() {
 	b.servers.stop()
-	if err := os.RemoveAll(b.folder); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+	for _, folder := range []string{b.folder, b.runtime} {
+		if err := os.RemoveAll(folder); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
 	}
 }
 
