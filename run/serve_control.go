@@ -7,18 +7,18 @@ import (
 	"github.com/agentjail/agentjail/run/control"
 )
 
-// listenControl makes the run's control socket, by which other terminals answer and give
-// orders; who connects waits until it is served. Whoever has a method puts it into the
-// table here.
-func (s *session) listenControl() (*control.Server, error) {
+// serveControl serves the run's control socket, by which other terminals answer and
+// give orders. Whoever has a method puts it into the table here.
+func (s *session) serveControl() error {
 	srv, err := control.Listen(control.Config{Dir: s.runtime, Owner: uint32(s.host.UID), Refused: s.controlRefused})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.handleOrders(srv)
 	s.approvalMethods(srv)
+	srv.Serve()
 	s.stack.push("close the control socket", srv.Close)
-	return srv, nil
+	return nil
 }
 
 // controlRefused records somebody who connected to the control socket and may not.

@@ -247,10 +247,6 @@ func (s *session) live() (end ending, err error) {
 	if err := s.serveMetrics(); err != nil {
 		return end, err
 	}
-	orders, err := s.listenControl()
-	if err != nil {
-		return end, err
-	}
 	watch := s.newWatch()
 	s.trace.done("run prepared")
 	if err := s.build(); err != nil {
@@ -270,7 +266,10 @@ func (s *session) live() (end ending, err error) {
 		return end, err
 	}
 	s.trace.done("network served")
-	orders.Serve()
+	if err := s.serveControl(); err != nil {
+		return end, err
+	}
+
 	s.trace.done("control served")
 	files := s.watchFiles()
 	s.trace.done("files watched")
