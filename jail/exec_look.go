@@ -38,7 +38,7 @@ func (n *notifier) look(req *seccompNotif) (rec audit.Exec, ids callerIDs, s sta
 	proc := procDir(tid)
 	asked := readString(tid, call.path, maxPath)
 	rec.Process.Cwd, _ = os.Readlink(proc + "/cwd")
-	c, cerr := n.view(proc)
+	c, cerr := newCallerView(proc)
 	if cerr == nil {
 		defer c.close()
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"unsafe"
@@ -65,8 +64,6 @@ type notifier struct {
 	denied func([]byte) error // tells the agent why
 	held   *held
 	stale  bool   // that failed once, and was recorded
-	root   int    // of all callers, once there was one; -1
-	roots  bool   // each may have its own
 	namer  *namer // nil but in direct mode
 	// observer notes what a learning run is refused; nil in every other.
 	observer *observer
@@ -88,8 +85,7 @@ func newNotifier(f *os.File, init int, sink audit.Sink, j *judge, denied func([]
 		e.close()
 		return nil, err
 	}
-	return &notifier{file: f, sink: sink, exits: e, pids: newPidTranslator(init), judge: j, files: newFileLimits(j.plan.FileLimits), denied: denied, held: h, done: make(chan struct{}), root: -1,
-		roots: slices.ContainsFunc(syscallGroups["@namespace"], func(call string) bool { return opens(j.plan.Syscalls, call) })}, nil
+	return &notifier{file: f, sink: sink, exits: e, pids: newPidTranslator(init), judge: j, files: newFileLimits(j.plan.FileLimits), denied: denied, held: h, done: make(chan struct{})}, nil
 }
 
 // setFlags passes a number, not a pointer to one (seccomp_notify_set_flags).
@@ -281,7 +277,4 @@ func (n *notifier) close() {
 	n.held.close()
 	n.pids.close()
 	n.file.Close()
-	if n.root >= 0 {
-		unix.Close(n.root)
-	}
 }

@@ -29,8 +29,6 @@ type caller struct {
 	tid  int    // in the jail's numbering, as is pid
 	pid  int
 	root int // O_PATH
-
-	shared bool // root is the notifier's, of all callers
 }
 
 func newCallerView(proc string) (caller, error) {
@@ -38,24 +36,7 @@ func newCallerView(proc string) (caller, error) {
 	return caller{proc: proc, root: root}, err
 }
 
-func (c caller) close() {
-	if !c.shared {
-		unix.Close(c.root)
-	}
-}
-
-// view is the caller's. No process of a jail has another root than the agent's first one,
-// unless the profile opens the calls that give it one, so that it is opened once.
-func (n *notifier) view(proc string) (caller, error) {
-	if n.root >= 0 {
-		return caller{proc: proc, root: n.root, shared: true}, nil
-	}
-	c, err := newCallerView(proc)
-	if err == nil && !n.roots {
-		n.root, c.shared = c.root, true
-	}
-	return c, err
-}
+func (c caller) close() { unix.Close(c.root) }
 
 // open finds the file that the caller means by a path relative to a descriptor, as the
 // kernel would for it.
