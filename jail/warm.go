@@ -12,7 +12,9 @@ import (
 func Warm() {
 	// Go finds out with a process of its own whether the kernel has pidfds, once
 	// (os, checkPidfdOnce).
-	_, _ = os.FindProcess(os.Getpid())
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Release()
+	}
 	// encoding/json makes the coder of a type when it first meets it. These are large.
 	state, err := json.Marshal(libcontainer.State{BaseState: libcontainer.BaseState{Config: *containerConfig(Base{}, nil)}})
 	if err == nil {
