@@ -65,7 +65,9 @@ func (f Facts) socketFolders(s *profiles.Spec) socketFolders {
 	}{{s.Files.Exec, false}, {s.Files.Read, false}, {s.Files.Write, true}} {
 		for _, p := range grants.list {
 			for _, place := range f.Paths[p.Pattern] {
-				add(place, grants.writable)
+				if place.Real != "/" { // which no plan shows (view.paths)
+					add(place, grants.writable)
+				}
 			}
 		}
 	}
