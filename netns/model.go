@@ -290,9 +290,10 @@ func (m *modelCall) finish() {
 	}
 	counted, estimated := answer.Tokens, false
 	switch {
-	case a.sent.Load() == 0, m.status >= 400, m.status == 0 && a.rec.Outcome == audit.Blocked:
+	case m.status == 0 && a.sent.Load() == 0, m.status >= 400, m.status == 0 && a.rec.Outcome == audit.Blocked:
 		// Nothing was sent, or the host refused it, which no provider charges for, or it
-		// was cut off here before all of it was sent.
+		// was cut off here before all of it was sent. A host that answers before it has the
+		// body, of which nothing may have been read yet, has answered.
 		counted = usage.Tokens{}
 	case answer.Seen != usage.Whole:
 		counted, estimated = m.most(answer.Tokens), true
@@ -302,7 +303,7 @@ func (m *modelCall) finish() {
 	}
 	money, tokens, _ := m.cost(counted, answer.Model)
 	m.settle(money, tokens)
-	if a.sent.Load() > 0 {
+	if a.sent.Load() > 0 || m.status != 0 {
 		m.report(m.call(), answer, counted, estimated)
 	}
 }
