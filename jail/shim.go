@@ -168,7 +168,7 @@ func (s *shim) start() error {
 	}
 	s.mark("Landlock rules made")
 	if err := <-s.dropped; err != nil {
-		return err
+		return layerError("file view", err, "")
 	}
 	s.mark("host's tree dropped")
 	restore := preferVictim()

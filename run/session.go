@@ -128,8 +128,12 @@ func newSession(h Host, o Options) *session {
 
 func (s *session) run() (err error) {
 	defer func() {
-		// Also on a panic, which goes on once everything is undone.
+		// Also on a panic, which goes on once everything is undone. Nobody writes any more to
+		// what is taken away: the jail is begun before some of that is made.
 		s.reserve.release()
+		if s.jail != nil {
+			s.jail.Kill()
+		}
 		if uerr := s.stack.unwind(); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("wipe: %w", uerr))
 		}
