@@ -69,6 +69,9 @@ func preferVictim() (restore func()) {
 // real privilege): its one child is the agent's stage. The kernel then lets nobody lower
 // it again who has not that privilege.
 func (j *Jail) chooseVictim() {
+	if j.base.Rootless {
+		return // PID 1 has done it
+	}
 	pid := strconv.Itoa(j.initPID)
 	tasks, err := os.ReadDir("/proc/" + pid + "/task")
 	if err != nil {
@@ -80,7 +83,6 @@ func (j *Jail) chooseVictim() {
 			continue
 		}
 		for _, child := range strings.Fields(string(data)) {
-			// Refused without privilege, where PID 1 has done it.
 			_ = os.WriteFile("/proc/"+child+"/oom_score_adj", []byte(strconv.Itoa(oomFirst)), 0)
 		}
 	}

@@ -49,6 +49,7 @@ type Jail struct {
 	ended     chan End
 	stopped   chan struct{}
 	gone      chan struct{} // PID 1 was reaped
+	settled   chan struct{} // PID 1 needs nothing more that the agent could keep from it
 	unlock    chan struct{} // lets the forking thread go
 	released  atomic.Bool
 	killOnce  sync.Once
@@ -153,6 +154,10 @@ func (j *Jail) adopt(m message, files []*os.File, o Options) error {
 // Release lets the agent run: its exec, held by the first notification, is
 // answered from here on.
 func (j *Jail) Release() {
+	select {
+	case <-j.settled:
+	case <-j.gone: // which Ended tells
+	}
 	j.released.Store(true)
 	go j.notify.serve()
 }
@@ -178,6 +183,8 @@ func (j *Jail) listen() {
 			return
 		}
 		switch m.Type {
+		case msgSettled:
+			close(j.settled)
 		case msgFailed:
 			failed = m.err(j.plan)
 		case msgStopped:

@@ -20,21 +20,21 @@ const (
 
 // Base is what the container is made of. Nothing in it depends on the host's files.
 type Base struct {
-	ID        string          `json:"id"`
-	Rootless  bool            `json:"rootless"`
-	Scratch   string          `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
-	Rootfs    string          `json:"rootfs"`    // becomes the jail's root
-	Container string          `json:"container"` // libcontainer's state folder
-	Hostname  string          `json:"hostname"`
-	IDs       IDPlan          `json:"ids"`
-	Cgroup    *CgroupPlan     `json:"cgroup,omitempty"`
-	Network   json.RawMessage `json:"network"` // package netns's, opaque here
+	ID        string      `json:"id"`
+	Rootless  bool        `json:"rootless"`
+	Scratch   string      `json:"scratch"`   // holds the two below; the supervisor's own tmpfs where it may mount
+	Rootfs    string      `json:"rootfs"`    // becomes the jail's root
+	Container string      `json:"container"` // libcontainer's state folder
+	Hostname  string      `json:"hostname"`
+	IDs       IDPlan      `json:"ids"`
+	Cgroup    *CgroupPlan `json:"cgroup,omitempty"`
 }
 
 // Plan is everything that a run will set up, as plain data: `agentjail run
 // --dry-run` prints it. Nothing in it is decided later.
 type Plan struct {
 	Base
+	Network    json.RawMessage      `json:"network"` // package netns's, opaque here
 	Links      []Link               `json:"links"`
 	Files      []File               `json:"files"`
 	Served     []string             `json:"served,omitempty"` // Unix sockets of the root that the supervisor's side serves
@@ -211,8 +211,18 @@ type Request struct {
 	Observe    bool        // note what the jail refuses; see observe.go
 }
 
+// EarlyBase decides the container before there is a profile, and says whether it could:
+// nothing of a profile is in a container that has no cgroup and makes no mount of the plan.
+func EarlyBase(f Features, r Request) (Base, bool) {
+	if f.Privileged || f.Cgroup != CgroupNone {
+		return Base{}, false
+	}
+	b, err := MakeBase(profiles.Limits{}, f, r)
+	return b, err == nil
+}
+
 // MakeBase decides the container. It is pure, as MakePlan is.
-func MakeBase(s *profiles.Spec, f Features, r Request) (Base, error) {
+func MakeBase(l profiles.Limits, f Features, r Request) (Base, error) {
 	b := Base{
 		ID:        r.ID,
 		Rootless:  !f.Privileged,
@@ -220,7 +230,6 @@ func MakeBase(s *profiles.Spec, f Features, r Request) (Base, error) {
 		Rootfs:    filepath.Join(r.RuntimeDir, "jail", "rootfs"),
 		Container: filepath.Join(r.RuntimeDir, "jail", "container"),
 		Hostname:  "agentjail",
-		Network:   r.Network,
 	}
 	if err := f.require(); err != nil {
 		return b, err
@@ -231,19 +240,20 @@ func MakeBase(s *profiles.Spec, f Features, r Request) (Base, error) {
 		b.IDs = IDPlan{HostUID: r.Caller.UID, HostGID: r.Caller.GID, Size: 1}
 	}
 	var err error
-	b.Cgroup, err = planCgroup(s.Limits, f, r.ID)
+	b.Cgroup, err = planCgroup(l, f, r.ID)
 	return b, err
 }
 
 // MakePlan decides the whole jail. It is pure: everything that it needs to know of
 // the host is in f and facts.
 func MakePlan(s *profiles.Spec, f Features, facts Facts, r Request) (*Plan, error) {
-	base, err := MakeBase(s, f, r)
+	base, err := MakeBase(s.Limits, f, r)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
 		Base:      base,
+		Network:   r.Network,
 		Agent:     AgentPlan{Argv: r.Argv, Cwd: r.Cwd, Env: r.Env, Terminal: r.Terminal},
 		Protected: r.Protected,
 		Naming:    r.Naming && !mutate.Off(mutate.Naming),

@@ -76,10 +76,10 @@ func Shim(h Hooks) error {
 			signal.Ignore(sig)
 		}
 	}
-	if len(os.Args) != 3 {
+	if len(os.Args) != 2 {
 		return errors.New("this is how a jail's first process is started, not a command")
 	}
-	s := &shim{control: control, hooks: h, network: os.Args[2], execed: make(chan struct{}), dropped: make(chan error, 1), dials: make(chan struct{}, maxDials)}
+	s := &shim{control: control, hooks: h, execed: make(chan struct{}), dropped: make(chan error, 1), dials: make(chan struct{}, maxDials)}
 	if err := s.start(); err != nil {
 		s.fail(err)
 		return err
@@ -90,7 +90,6 @@ func Shim(h Hooks) error {
 type shim struct {
 	control *os.File
 	hooks   Hooks
-	network string // its part of the plan
 	plan    *Plan
 	agent   int      // pid
 	reports *os.File // the stage's, closed by a good exec
@@ -135,17 +134,17 @@ func (s *shim) mark(what string) { s.marks = append(s.marks, Mark{"PID 1: " + wh
 // ones before it is what it takes.
 func (s *shim) start() error {
 	s.mark("started")
-	// The network needs nothing of the plan but its own part, and half of the time;
-	// it is on the way while the supervisor still makes the root.
+	plans, err := s.awaitPlans()
+	if err != nil {
+		return err
+	}
+	// The network needs nothing of the plan but its own part, and half of the time.
 	network := make(chan networkResult, 1)
 	go func() {
-		files, err := s.hooks.Network(json.RawMessage(s.network))
+		files, err := s.setUpNetwork(plans[0])
 		network <- networkResult{files, err}
 	}()
-	sp, upper, err := s.view()
-	// Its threads are made where it would only wait. Until here both processors have enough to do.
-	threads := make(chan error, 1)
-	go func() { threads <- makeThreads() }()
+	sp, upper, err := s.view(plans[1])
 	n := <-network
 	if n.err != nil {
 		// First, since a netlink library in trouble may have closed a descriptor of the
@@ -172,8 +171,21 @@ func (s *shim) start() error {
 	}
 	s.mark("host's tree dropped")
 	restore := preferVictim()
-	pid, rep, reports, err := spawn(st)
+	pid, reports, err := spawn(st)
 	restore()
+	if err != nil {
+		return layerError("user namespace", err, "")
+	}
+	s.agent, s.reports = pid, reports
+	if err := s.relinquish(); err != nil {
+		return err
+	}
+	s.mark("capabilities dropped")
+	// Not before, since each thread has to be stopped to give its capabilities up; and until
+	// the stage is on its way both processors have enough to do.
+	threads := make(chan error, 1)
+	go func() { threads <- makeThreads() }()
+	rep, err := readReport(reports)
 	if err != nil {
 		return layerError("user namespace", err, "")
 	}
@@ -183,17 +195,8 @@ func (s *shim) start() error {
 	if rep.listener == nil {
 		return &LayerError{Layer: "seccomp", Err: errors.New("the filter gave no notification descriptor")}
 	}
-	s.agent, s.reports = pid, reports
 	unix.Close(st.ruleset)
 	s.mark("agent's stage ready")
-	// All of them are there before each of them gives its capabilities up.
-	if err := <-threads; err != nil {
-		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
-	}
-	if err := s.relinquish(); err != nil {
-		return err
-	}
-	s.mark("capabilities dropped")
 	if err := s.handOver(rep, upper, master, n.files); err != nil {
 		return err
 	}
@@ -201,6 +204,12 @@ func (s *shim) start() error {
 		if f != s.tty {
 			f.Close()
 		}
+	}
+	if err := <-threads; err != nil {
+		return layerError("limits", fmt.Errorf("count PID 1's threads: %w", err), "")
+	}
+	if err := send(s.control, message{Type: msgSettled}, nil); err != nil {
+		return err
 	}
 	time.AfterFunc(startOver, func() {
 		debug.SetGCPercent(collectPercent)
@@ -222,9 +231,21 @@ type networkResult struct {
 	err   error
 }
 
+func (s *shim) setUpNetwork(plan *os.File) ([]*os.File, error) {
+	data, err := readMemfd(plan)
+	if err != nil {
+		return nil, err
+	}
+	return s.hooks.Network(data)
+}
+
 // view builds the file view and takes away what it was built from.
-func (s *shim) view() (sp shimPlan, upper *os.File, err error) {
-	if sp, err = s.readPlan(); err != nil {
+func (s *shim) view(plan *os.File) (sp shimPlan, upper *os.File, err error) {
+	data, err := readMemfd(plan)
+	if err != nil {
+		return sp, nil, err
+	}
+	if err := json.Unmarshal(data, &sp); err != nil {
 		return sp, nil, err
 	}
 	s.plan = sp.Plan
@@ -280,22 +301,24 @@ func (s *shim) handOver(rep stageReport, upper, master *os.File, network []*os.F
 	return nil
 }
 
-// readPlan waits for the plan; with it comes the word that the root is complete.
-func (s *shim) readPlan() (shimPlan, error) {
-	var sp shimPlan
+// awaitPlans waits for the plans: the network's, and the jail's. With them comes the word
+// that the root is complete.
+func (s *shim) awaitPlans() ([]*os.File, error) {
 	m, files, err := receive(s.control)
 	if err != nil {
-		return sp, err
+		return nil, err
 	}
-	defer closeAll(files)
-	if m.Type != msgBuild || len(files) != 1 {
-		return sp, fmt.Errorf("the supervisor sent %q where the plan was expected", m.Type)
+	if m.Type != msgBuild || len(files) != 2 {
+		closeAll(files)
+		return nil, fmt.Errorf("the supervisor sent %q where the plans were expected", m.Type)
 	}
-	data, err := io.ReadAll(io.NewSectionReader(files[0], 0, 1<<30))
-	if err != nil {
-		return sp, err
-	}
-	return sp, json.Unmarshal(data, &sp)
+	return files, nil
+}
+
+// readMemfd reads a memfd from its beginning and closes it.
+func readMemfd(f *os.File) ([]byte, error) {
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
 }
 
 // relinquish empties PID 1's own capability sets on every thread: from here on it

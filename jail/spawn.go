@@ -40,20 +40,20 @@ type stageReport struct {
 	listener            *os.File
 }
 
-// spawn clones the agent's stage, maps its user and returns once the stage has
-// reported that every layer is in force. From then on the agent stands before its
-// exec, which waits for the supervisor's answer to the first notification. The
-// report socket tells of a failed exec; it is closed by a good one.
-func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
+// spawn clones the agent's stage and maps its user, which is the last thing that PID 1
+// needs a capability for. The stage then reports that every layer is in force. From there
+// on the agent stands before its exec, which waits for the supervisor's answer to the first
+// notification. The report socket tells of a failed exec; it is closed by a good one.
+func spawn(s stage) (pid int, reports *os.File, err error) {
 	syncR, syncW, err := os.Pipe()
 	if err != nil {
-		return 0, rep, nil, err
+		return 0, nil, err
 	}
 	defer syncW.Close()
 	defer syncR.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, rep, nil, os.NewSyscallError("socketpair", err)
+		return 0, nil, os.NewSyscallError("socketpair", err)
 	}
 	reports = os.NewFile(uintptr(pair[0]), "stage-reports")
 	theirs := os.NewFile(uintptr(pair[1]), "stage-reports-child")
@@ -79,7 +79,7 @@ func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
 	c.path, c.cwd, c.canary = a.string(s.path), a.string(s.cwd), a.string(s.canary)
 	c.argv, c.envp = a.strings(s.argv), a.strings(s.env)
 	if len(s.filter) > 0xffff {
-		return 0, rep, nil, errors.New("the seccomp filter is too long")
+		return 0, nil, errors.New("the seccomp filter is too long")
 	}
 	filter := a.alloc(C.size_t(len(s.filter) * C.sizeof_struct_sock_filter))
 	copy(unsafe.Slice((*unix.SockFilter)(filter), len(s.filter)), s.filter)
@@ -98,24 +98,19 @@ func spawn(s stage) (pid int, rep stageReport, reports *os.File, err error) {
 	n := C.stage_spawn(c)
 	if n < 0 {
 		reports.Close()
-		return 0, rep, nil, os.NewSyscallError("clone", unix.Errno(-n))
+		return 0, nil, os.NewSyscallError("clone", unix.Errno(-n))
 	}
 	pid = int(n)
 	theirs.Close()
 	if err := mapAgent(pid, s); err != nil {
 		reports.Close()
-		return pid, rep, nil, err
+		return pid, nil, err
 	}
 	if _, err := syncW.Write([]byte{1}); err != nil {
 		reports.Close()
-		return pid, rep, nil, fmt.Errorf("release the agent's stage: %w", err)
+		return pid, nil, fmt.Errorf("release the agent's stage: %w", err)
 	}
-	rep, err = readReport(reports)
-	if err != nil {
-		reports.Close()
-		return pid, rep, nil, err
-	}
-	return pid, rep, reports, nil
+	return pid, reports, nil
 }
 
 // mapAgent maps the agent's one user and group into its own user namespace. The

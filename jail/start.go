@@ -75,7 +75,7 @@ func (s *Starting) end() error {
 
 // boot begins to make the container; p is nil before there is a plan.
 func (s *Starting) boot(p *Plan) {
-	s.jail = &Jail{base: s.base, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), unlock: make(chan struct{})}
+	s.jail = &Jail{base: s.base, ended: make(chan End, 1), stopped: make(chan struct{}, 1), gone: make(chan struct{}), settled: make(chan struct{}), unlock: make(chan struct{})}
 	s.root, s.rooted, s.booted = nil, make(chan struct{}), make(chan error, 1)
 	go func() {
 		err := s.makeRoot(p)
@@ -117,14 +117,12 @@ func (s *Starting) finish(p *Plan, o Options) (_ *Jail, err error) {
 	// While libcontainer works, the rest of the root is made, and the filter; PID 1 waits
 	// for both.
 	<-s.rooted
-	var plan *os.File
+	var files []*os.File
 	var perr error
 	if s.root != nil {
-		plan, perr = prepare(p, s.root, o.CABundle)
+		files, perr = prepare(p, s.root, o.CABundle)
+		defer func() { closeAll(files) }()
 		j.Sockets = s.root.sockets
-	}
-	if plan != nil {
-		defer plan.Close()
 	}
 	if err := <-s.booted; err != nil {
 		return nil, err
@@ -133,15 +131,15 @@ func (s *Starting) finish(p *Plan, o Options) (_ *Jail, err error) {
 		return nil, perr
 	}
 	j.mark("jail: container, root folder and filter made")
-	if err := j.build(plan, o); err != nil {
+	if err := j.build(files, o); err != nil {
 		return nil, err
 	}
 	return j, nil
 }
 
 // build has PID 1 build the jail, and takes over what it hands out.
-func (j *Jail) build(plan *os.File, o Options) error {
-	if err := send(j.control, message{Type: msgBuild}, []*os.File{plan}); err != nil {
+func (j *Jail) build(plans []*os.File, o Options) error {
+	if err := send(j.control, message{Type: msgBuild}, plans); err != nil {
 		return &LayerError{Layer: "container", Err: fmt.Errorf("the jail's first process is gone: %w", err)}
 	}
 	m, files, err := receive(j.control)
@@ -161,9 +159,9 @@ func (j *Jail) build(plan *os.File, o Options) error {
 	return nil
 }
 
-// prepare makes what PID 1 waits for: the root's content and the plan with the
-// compiled filter, as a sealed memfd.
-func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
+// prepare makes what PID 1 waits for: the root's content, and as sealed memfds the plan of
+// the network, and the plan with the compiled filter.
+func prepare(p *Plan, root *rootfs, cabundle string) ([]*os.File, error) {
 	if err := root.fill(p, cabundle); err != nil {
 		return nil, layerError("file view", err, "")
 	}
@@ -179,7 +177,12 @@ func prepare(p *Plan, root *rootfs, cabundle string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return memfd("agentjail-plan", data)
+	network, err := memfd("agentjail-network", p.Network)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := memfd("agentjail-plan", data)
+	return []*os.File{network, plan}, err
 }
 
 // boot starts PID 1 through libcontainer; p is nil where there is no plan yet.
@@ -213,17 +216,12 @@ func (j *Jail) boot(p *Plan, stdio [3]*os.File) error {
 	if stdio[0] != nil {
 		extra = append(extra, stdio[:]...)
 	}
-	network, err := json.Marshal(j.base.Network)
-	if err != nil {
-		return err
-	}
 	j.process = &libcontainer.Process{
-		// By descriptor: the jail has no path to this binary. The network's plan comes
-		// along, so that it is set up while the rest of the plan is still made.
-		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg, string(network)},
+		// By descriptor: the jail has no path to this binary.
+		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg},
 		// PID 1 only waits and passes on; it needs no parallelism. How many threads it needs
 		// follows from it (threads.go). It collects no garbage before it is set up (shim.start).
-		Env:        append([]string{"GOMAXPROCS=2", "GOGC=off", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
+		Env:        append([]string{"GOMAXPROCS=2", "GOGC=off", "GLIBC_TUNABLES=glibc.malloc.arena_max=1", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
 		Cwd:        "/",
 		Stdin:      null,
 		Stdout:     null,

@@ -17,8 +17,8 @@ import (
 // one reads the stage's word, and each dial may stand in a system call. The rest is for
 // threads that are on their way between two of these.
 const (
-	maxDials   = 8
-	ownThreads = 20
+	maxDials   = 4
+	ownThreads = 16
 )
 
 // makeThreads makes threads until there are ownThreads. The runtime keeps one that has

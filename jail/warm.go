@@ -7,14 +7,17 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 )
 
-// Warm does beforehand what the first jail of a process would wait for: whoever starts one
-// lets it run beside what comes before that.
+// Warm does beforehand what the first process that this one starts would wait for: Go finds
+// out with a process of its own whether the kernel has pidfds, once (os, checkPidfdOnce).
 func Warm() {
-	// Go finds out with a process of its own whether the kernel has pidfds, once
-	// (os, checkPidfdOnce).
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Release()
 	}
+}
+
+// WarmCoders does so for the first jail: whoever starts one lets it run beside what comes
+// before that.
+func WarmCoders() {
 	// encoding/json makes the coder of a type when it first meets it. These are large.
 	state, err := json.Marshal(libcontainer.State{BaseState: libcontainer.BaseState{Config: *containerConfig(Base{}, nil)}})
 	if err == nil {

@@ -12,14 +12,15 @@ import (
 )
 
 // The supervisor and PID 1 talk over a SOCK_SEQPACKET pair, one JSON object a
-// packet. The plan itself is too large for a packet and comes in a sealed memfd.
+// packet. The plans are too large for a packet and come in sealed memfds.
 //
 //	supervisor                                   PID 1
-//	     │  stdio, binary (inherited)              │  network
-//	     │ ──────────── build + plan (memfd) ────▶ │  file view, overlay, pty, ruleset
+//	     │  stdio, binary (inherited)              │
+//	     │ ─────────── build + plans (memfds) ───▶ │  network, file view, overlay, pty, ruleset
 //	     │                                         │  clones the agent's stage, drops every capability
 //	     │ ◀───────────── ready + descriptors ──── │  [listener, upper?, changes?, pty?, network…]
 //	     │  (or: failed)                           │
+//	     │ ◀──────────────────────── settled ───── │  it has all of its threads
 //	     │ ──────── continue: the exec notification is answered ────▶ agent runs
 //	     │ ──────────────────────── signal ──────▶ │
 //	     │ ◀──────────────────────── stopped ───── │  Ctrl-Z in the jail's terminal
@@ -37,6 +38,7 @@ import (
 const (
 	msgBuild   = "build"
 	msgReady   = "ready"
+	msgSettled = "settled"
 	msgFailed  = "failed"
 	msgExited  = "exited"
 	msgEnded   = "ended"

@@ -48,12 +48,18 @@ func SetUp(p LinkPlan) ([]*os.File, error) {
 	return files, nil
 }
 
+// loIndex is lo's in every namespace: the kernel makes it first (LOOPBACK_IFINDEX,
+// include/net/net_namespace.h, which drivers/net/loopback.c insists on).
+const loIndex = 1
+
 func setUpLink(p LinkPlan) error {
-	lo, err := netlink.LinkByName("lo")
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE) // one socket for all of it
 	if err != nil {
-		return fmt.Errorf("network: find lo: %w", err)
+		return fmt.Errorf("network: open a netlink socket: %w", err)
 	}
-	if err := netlink.LinkSetUp(lo); err != nil {
+	defer h.Close()
+	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "lo", Index: loIndex}}
+	if err := h.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("network: set lo up: %w", err)
 	}
 	for _, a := range p.Addresses {
@@ -63,7 +69,7 @@ func setUpLink(p LinkPlan) error {
 			// and a bind to it would fail, where duplicate detection is forced on.
 			addr.Flags = unix.IFA_F_NODAD
 		}
-		if err := netlink.AddrAdd(lo, addr); err != nil {
+		if err := h.AddrAdd(lo, addr); err != nil {
 			return fmt.Errorf("network: add address %s to lo: %w", a, err)
 		}
 	}
@@ -77,10 +83,10 @@ func setUpLink(p LinkPlan) error {
 		// kernel would take the destination for it, and a connection to an
 		// ephemeral port could meet itself.
 		r := &netlink.Route{
-			LinkIndex: lo.Attrs().Index, Dst: ipNet(d), Src: net.IP(src.AsSlice()),
+			LinkIndex: loIndex, Dst: ipNet(d), Src: net.IP(src.AsSlice()),
 			Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
 		}
-		if err := netlink.RouteAdd(r); err != nil {
+		if err := h.RouteAdd(r); err != nil {
 			return fmt.Errorf("network: add route local %s: %w", d, err)
 		}
 	}

@@ -183,6 +183,6 @@ func checkPathBytes(s string) error {
 }
 
 // quotePattern escapes what doublestar gives a meaning to.
-func quotePattern(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `{`, `\{`, `}`, `\}`).Replace(s)
-}
+func quotePattern(s string) string { return patternQuoter.Replace(s) }
+
+var patternQuoter = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `{`, `\{`, `}`, `\}`)

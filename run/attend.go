@@ -43,7 +43,8 @@ func (s *session) abort(why abort) {
 
 // attend carries the agent's input and output, its signals and its limits until it
 // ends or is ended.
-func (s *session) attend(ctl *signals, m *meter, pipes *relay) (end ending, err error) {
+func (s *session) attend(ctl *signals, pipes *relay) (end ending, err error) {
+	m := newMeter(limitValue(s.spec.Limits.Output))
 	var tty *terminal
 	if s.terminal {
 		recording, err := s.record()
@@ -61,7 +62,7 @@ func (s *session) attend(ctl *signals, m *meter, pipes *relay) (end ending, err 
 		if s.host.Stdin != nil {
 			in = s.host.Stdin
 		}
-		pipes.start(in, s.host.Stdout, s.host.Stderr)
+		pipes.start(in, s.host.Stdout, s.host.Stderr, m, s.screens)
 	}
 	end, err = s.wait(ctl, m, tty)
 	// Everything that still runs ends now; what it wrote before is passed on.

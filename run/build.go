@@ -9,7 +9,6 @@ import (
 // building is a jail on its way. The kernel and libcontainer take half of a run's start for
 // it, which the run uses for what needs none of it: the rest of the plan, the trail.
 type building struct {
-	meter *meter
 	pipes *relay // nil with a terminal
 
 	starting *jail.Starting
@@ -18,12 +17,11 @@ type building struct {
 
 // begin has the jail's container made.
 func (s *session) begin(base jail.Base) error {
-	s.screens = newScreens(s.spec.Process)
-	b := &building{meter: newMeter(limitValue(s.spec.Limits.Output))}
+	b := &building{}
 	var stdio [3]*os.File
 	if !s.terminal {
 		var err error
-		if b.pipes, err = newPipes(b.meter, s.screens); err != nil {
+		if b.pipes, err = newPipes(); err != nil {
 			return err
 		}
 		stdio = b.pipes.inside

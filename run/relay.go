@@ -21,8 +21,6 @@ type relay struct {
 	stdin  *os.File    // our end of the agent's stdin
 	out    sync.WaitGroup
 	pipes  []*os.File // our ends of stdout and stderr
-	meter  *meter
-	screen *screens
 }
 
 // meter counts the agent's output, and says when there is too much of it.
@@ -67,8 +65,8 @@ func (w meteredWriter) Write(p []byte) (int, error) {
 }
 
 // newPipes makes the pipes of a run without a terminal.
-func newPipes(m *meter, sc *screens) (*relay, error) {
-	r := &relay{meter: m, screen: sc}
+func newPipes() (*relay, error) {
+	r := &relay{}
 	for i := range r.inside {
 		pr, pw, err := os.Pipe()
 		if err != nil {
@@ -86,7 +84,7 @@ func newPipes(m *meter, sc *screens) (*relay, error) {
 }
 
 // start begins to carry, once the jail holds its own ends.
-func (r *relay) start(stdin io.Reader, stdout, stderr *os.File) {
+func (r *relay) start(stdin io.Reader, stdout, stderr *os.File, m *meter, sc *screens) {
 	r.closeInside()
 	if stdin == nil {
 		r.stdin.Close()
@@ -99,12 +97,12 @@ func (r *relay) start(stdin io.Reader, stdout, stderr *os.File) {
 		}()
 	}
 	for i, to := range []*os.File{stdout, stderr} {
-		pipe, w := r.pipes[i], r.screen.writer(to)
+		pipe, w := r.pipes[i], sc.writer(to)
 		r.out.Add(1)
 		go func() {
 			defer r.out.Done()
 			// A reader that went away is told to the agent as SIGPIPE, by closing.
-			_, _ = io.Copy(r.meter.writer(w), pipe)
+			_, _ = io.Copy(m.writer(w), pipe)
 			_ = w.Close()
 			pipe.Close()
 		}()

@@ -290,7 +290,7 @@ func (s *session) live() (end ending, err error) {
 	s.trace.done("agent released")
 	watch.start()
 	s.tidy()
-	return s.attend(s.signals, s.building.meter, s.building.pipes)
+	return s.attend(s.signals, s.building.pipes)
 }
 
 // diskUpper makes the folder of an upper layer on disk, owned by the jail's root, where

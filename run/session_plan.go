@@ -94,15 +94,23 @@ func pathCause(err error) error {
 func (s *session) prepare() error {
 	made := make(chan error, 1)
 	go profiles.Prepare()
+	go jail.Warm()
 	go func() {
 		made <- guarded(func() (err error) {
 			if err := s.folders(); err != nil {
 				return err
 			}
-			s.features, err = jail.Probe()
-			return err
+			if s.features, err = jail.Probe(); err != nil || s.opt.DryRun {
+				return err
+			}
+			if base, ok := jail.EarlyBase(s.features, s.container()); ok {
+				return s.begin(base)
+			}
+			return nil
 		})
-		jail.Warm()
+		if s.building == nil {
+			jail.WarmCoders()
+		}
 	}()
 	err := s.load()
 	if ferr := <-made; err == nil {
@@ -176,17 +184,18 @@ func (s *session) folders() error {
 	return nil
 }
 
-// decide begins to make the jail's container, and makes the plan.
+// decide begins to make the jail's container, where that waited for the profile, and makes
+// the plan.
 func (s *session) decide() error {
 	r, err := s.request()
 	if err != nil {
 		return err
 	}
-	base, err := jail.MakeBase(s.spec, s.features, r)
+	base, err := jail.MakeBase(s.spec.Limits, s.features, r)
 	if err != nil {
 		return err
 	}
-	if !s.opt.DryRun {
+	if s.building == nil && !s.opt.DryRun {
 		if err := s.begin(base); err != nil {
 			return err
 		}
@@ -251,11 +260,18 @@ func (s *session) decide() error {
 		}
 		r.Protected, r.Naming = s.direct.protected, true
 	}
+	s.screens = newScreens(s.spec.Process)
 	s.plan, err = jail.MakePlan(s.spec, s.features, facts, r)
 	return err
 }
 
-// request is what the jail's container depends on.
+// container is what the jail's container depends on beside the host and the profile.
+func (s *session) container() jail.Request {
+	return jail.Request{ID: s.id, RuntimeDir: s.runtime, StateDir: s.state, Argv: s.opt.Argv, Terminal: s.terminal,
+		Caller: jail.Owner{UID: uint32(s.host.UID), GID: uint32(s.host.GID)}, Observe: s.opt.learn}
+}
+
+// request asks for a container and the network in it.
 func (s *session) request() (r jail.Request, err error) {
 	if s.spec.Limits.IOWeight != nil {
 		s.features.ProbeIOWeight()
@@ -264,12 +280,10 @@ func (s *session) request() (r jail.Request, err error) {
 	if !netns.HostIPv6() {
 		s.link = s.link.WithoutIPv6()
 	}
-	network, err := json.Marshal(s.link)
-	if err != nil {
+	r = s.container()
+	if r.Network, err = json.Marshal(s.link); err != nil {
 		return r, err
 	}
-	r = jail.Request{ID: s.id, RuntimeDir: s.runtime, StateDir: s.state, Argv: s.opt.Argv, Terminal: s.terminal, Network: network,
-		Caller: jail.Owner{UID: uint32(s.host.UID), GID: uint32(s.host.GID)}, Observe: s.opt.learn}
 	if !s.features.Privileged {
 		return r, nil
 	}

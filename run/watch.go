@@ -74,10 +74,7 @@ func (s *session) newWatch() *watch {
 
 // start begins to monitor the run, whose jail there is.
 func (w *watch) start() {
-	first := w.look(time.Now())
-	w.fold, w.last, w.before = monitor.NewFold(first), first, first
 	w.s.watch = w
-	close(w.s.watching)
 	go w.run()
 }
 
@@ -94,6 +91,11 @@ func (s *session) liveStats() (st runStats, ok bool) {
 
 func (w *watch) run() {
 	defer close(w.done)
+	first := w.look(time.Now()) // which takes a moment, in which the agent starts
+	w.mu.Lock()
+	w.fold, w.last, w.before = monitor.NewFold(first), first, first
+	w.mu.Unlock()
+	close(w.s.watching)
 	tick, judge := time.NewTicker(watchPeriod), time.NewTicker(w.judging)
 	defer tick.Stop()
 	defer judge.Stop()
