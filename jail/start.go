@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -19,7 +20,8 @@ import (
 
 // Starting is a jail on its way. libcontainer and Go need half of a start's time for a
 // container whose PID 1 runs, and nothing for it of what the agent is to see of the host's
-// files: Begin has it made while the plan still is, and Finish gives PID 1 the plan.
+// files: Begin has it made while the profile is read or the plan made, and Finish gives
+// PID 1 the plan.
 type Starting struct {
 	base  Base
 	stdio [3]*os.File
@@ -221,13 +223,15 @@ func (j *Jail) boot(p *Plan, stdio [3]*os.File) error {
 		Args: []string{fmt.Sprintf("/proc/self/fd/%d", fdBinary), ShimArg},
 		// PID 1 only waits and passes on; it needs no parallelism. How many threads it needs
 		// follows from it (threads.go). It collects no garbage before it is set up (shim.start).
-		Env:        append([]string{"GOMAXPROCS=2", "GOGC=off", "GLIBC_TUNABLES=glibc.malloc.arena_max=1", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
+		Env:        append([]string{"GOMAXPROCS=2", "GOGC=off", "HOME=/", "PATH=/nonexistent"}, mutate.Environ()...),
 		Cwd:        "/",
 		Stdin:      null,
 		Stdout:     null,
 		Stderr:     null,
 		ExtraFiles: extra,
 		Init:       true,
+		// Without one its stages tell of each of their steps.
+		LogLevel: strconv.Itoa(int(logrus.WarnLevel)),
 	}
 	// PID 1 dies with the thread that forked it (PR_SET_PDEATHSIG), so that thread
 	// is kept until the jail is closed.

@@ -2,6 +2,7 @@ package netns
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -126,10 +127,8 @@ func (r *ruler) log(p LinkPlan) error {
 	for _, own := range ownPrefixes(p) { // the agent with itself
 		r.add(ch, daddr(own), accept)
 	}
-	for _, s := range p.Sockets { // the resolver
-		if s.Kind != SocketDNS {
-			continue
-		}
+	resolvers := slices.DeleteFunc(slices.Clone(p.Sockets), func(s SocketPlan) bool { return s.Kind != SocketDNS })
+	for _, s := range slices.Compact(resolvers) { // several share an address
 		proto := byte(unix.IPPROTO_UDP)
 		if s.Network == "tcp4" || s.Network == "tcp6" {
 			proto = unix.IPPROTO_TCP
@@ -147,9 +146,7 @@ func (r *ruler) log(p LinkPlan) error {
 	// The kernel's own refusals: ICMP destination unreachable (RFC 792 type 3),
 	// ICMPv6 errors of type 1 to 4 (RFC 4443).
 	r.add(ch, l4(unix.IPPROTO_ICMP), transport(0, []byte{3}), accept)
-	for t := byte(1); t <= 4; t++ {
-		r.add(ch, l4(unix.IPPROTO_ICMPV6), transport(0, []byte{t}), accept)
-	}
+	r.add(ch, l4(unix.IPPROTO_ICMPV6), typeBetween(1, 4), accept)
 
 	// The kernel would answer pings in the name of every address (they are all its
 	// own), and would let multicast and broadcast go nowhere in silence. Dropping
@@ -228,6 +225,15 @@ func transport(offset uint32, data []byte) []expr.Any {
 	return []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: uint32(len(data))},
 		&expr.Cmp{Register: 1, Op: expr.CmpOpEq, Data: data},
+	}
+}
+
+// typeBetween matches the first byte of ICMP's header.
+func typeBetween(first, last byte) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		&expr.Cmp{Register: 1, Op: expr.CmpOpGte, Data: []byte{first}},
+		&expr.Cmp{Register: 1, Op: expr.CmpOpLte, Data: []byte{last}},
 	}
 }
 

@@ -1,6 +1,10 @@
 package run_test
 
 import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -11,6 +15,7 @@ import (
 func TestJailSettles(t *testing.T) {
 	c := newCaller(t, "")
 	c.ownTemp()
+	c.program = copyInPages(t, binary(t), filepath.Join(c.dir, "agentjail"))
 	l := c.start(t, "sh", "-c", "echo begun; read x")
 	l.expect("begun")
 	begun := sampleRun(t, l.cmd.Process.Pid)
@@ -33,4 +38,25 @@ func TestJailSettles(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, l.stderr.String())
 	}
 	c.wantNothingLeft()
+}
+
+// copyInPages copies a program, a page with each write: of what was written with larger ones
+// (by the linker, say) the page cache has large folios, all of which Linux 6.18 maps wherever
+// a program touches a page of them (mm/filemap.c, filemap_map_pages).
+func copyInPages(t *testing.T, from, to string) string {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, make([]byte, os.Getpagesize()))
+	if err := errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }

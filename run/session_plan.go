@@ -90,12 +90,15 @@ func pathCause(err error) error {
 }
 
 // prepare loads the profile. What needs nothing of it is done meanwhile, on another
-// processor: the run's folders, a look at the host, and what the jail's start would wait for.
+// processor: the run's folders, a look at the host, and either the jail's container, where
+// each profile's would be the same, or what its start would wait for. A profile that is then
+// refused has cost a container in which nothing ran.
 func (s *session) prepare() error {
 	made := make(chan error, 1)
 	go profiles.Prepare()
 	go jail.Warm()
 	go func() {
+		early := false
 		made <- guarded(func() (err error) {
 			if err := s.folders(); err != nil {
 				return err
@@ -103,12 +106,13 @@ func (s *session) prepare() error {
 			if s.features, err = jail.Probe(); err != nil || s.opt.DryRun {
 				return err
 			}
-			if base, ok := jail.EarlyBase(s.features, s.container()); ok {
+			var base jail.Base
+			if base, early = jail.EarlyBase(s.features, s.container()); early {
 				return s.begin(base)
 			}
 			return nil
 		})
-		if s.building == nil {
+		if !early {
 			jail.WarmCoders()
 		}
 	}()
