@@ -91,6 +91,10 @@ func modelAnswers() map[string]string {
 // corners.
 func modelOrigin(t *testing.T, release chan struct{}) *origin {
 	return newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/early/v1/messages" { // without the body, which its sender holds back
+			io.WriteString(w, modelAnswers()["/v1/messages"])
+			return
+		}
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			return
 		}
@@ -253,6 +257,18 @@ func TestKernelModels(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, call, cmpopts.IgnoreFields(audit.ModelCall{}, ignore...)); diff != "" {
 			t.Errorf("%s: %s", c.url, diff)
+		}
+	}
+
+	// A host may answer before any of the body was read: it waits for "100 Continue" here.
+	for _, h1 := range []bool{true, false} {
+		got := b.fetch(fetchArg{URL: "https://api.anthropic.com/early/v1/messages", Method: "POST", Body: `{"model":"mock-1"}`, H1: h1, Header: map[string][]string{"Expect": {"100-continue"}}})
+		if got.Status != 200 || got.Body != modelAnswers()["/v1/messages"] {
+			t.Errorf("an early answer (HTTP/1.1 %v): %+v", h1, got)
+		}
+		n++
+		if call := b.waitModels(n)[n-1]; call.Usage != "whole" || call.Input != 100 || call.Output != 20 || call.CostMicroUSD == nil || *call.CostMicroUSD != 100*3+20*15+40*3/10 {
+			t.Errorf("an early answer (HTTP/1.1 %v): %+v", h1, call)
 		}
 	}
 
