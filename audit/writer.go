@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"time"
 )
@@ -116,9 +115,17 @@ func (w *Writer) background(sync func() error) {
 	}()
 }
 
+// maxRunID bounds a run's id, in bytes.
+const maxRunID = 128
+
+func isRunID(s string) bool {
+	set := charset("0-9A-Za-z._-")
+	return s != "" && len(s) <= maxRunID && span256(&set, s, 0) == len(s)
+}
+
 // NewWriter writes a trail to an empty file, which it owns from then on.
 func NewWriter(f LogFile, config Config) (*Writer, error) {
-	if !regexp.MustCompile(`^[0-9A-Za-z._-]{1,128}$`).MatchString(config.RunID) {
+	if !isRunID(config.RunID) {
 		return nil, fmt.Errorf("%q is not a run id", config.RunID)
 	}
 	if config.Size < MinSize {

@@ -88,11 +88,13 @@ func TestCreate(t *testing.T) {
 
 func TestConfigMistakes(t *testing.T) {
 	for name, config := range map[string]Config{
-		"no run id":  {Size: MinSize},
-		"odd run id": {RunID: "a/b", Size: MinSize},
-		"no size":    {RunID: "a"},
-		"short key":  {RunID: "a", Size: MinSize, Key: []byte("x")},
-		"secret":     {RunID: "a", Size: MinSize, Redact: []string{"x"}},
+		"no run id":   {Size: MinSize},
+		"odd run id":  {RunID: "a/b", Size: MinSize},
+		"long run id": {RunID: strings.Repeat("a", maxRunID+1), Size: MinSize},
+		"two lines":   {RunID: "a\n", Size: MinSize},
+		"no size":     {RunID: "a"},
+		"short key":   {RunID: "a", Size: MinSize, Key: []byte("x")},
+		"secret":      {RunID: "a", Size: MinSize, Redact: []string{"x"}},
 	} {
 		if _, err := NewWriter(newMemFile(), config); err == nil {
 			t.Errorf("%s: taken", name)

@@ -146,9 +146,7 @@ func parsePathPattern(s string) (string, error) {
 
 // MatchPath says whether a canonical path is among those that a pattern means.
 func MatchPath(pattern, path string) bool {
-	mark := strings.NewReplacer(encodedSlash, "\x00") // no control character is in either
-	ps := strings.Split(strings.TrimPrefix(mark.Replace(pattern), "/"), "/")
-	segs := strings.Split(strings.TrimPrefix(mark.Replace(path), "/"), "/")
+	ps, segs := pathSegments(pattern), pathSegments(path)
 	// reach[j]: the pattern's segments so far can mean the path's first j segments.
 	reach := make([]bool, len(segs)+1)
 	reach[0] = true
@@ -165,6 +163,11 @@ func MatchPath(pattern, path string) bool {
 		reach = next
 	}
 	return reach[len(segs)]
+}
+
+// pathSegments has a NUL for each encoded slash: there is no control character in a path.
+func pathSegments(path string) []string {
+	return strings.Split(strings.ReplaceAll(strings.TrimPrefix(path, "/"), encodedSlash, "\x00"), "/")
 }
 
 // matchSegment compares one segment, in which "*" is any number of characters but
