@@ -217,8 +217,11 @@ func TestOtherNamespace(t *testing.T) {
 			t.Errorf("flags %x: %v\n%s", c.flags, err, out)
 		}
 	}
-	if !strings.Contains(r.text(), "another pid namespace") {
-		t.Errorf("it was refused because of %s", r.text())
+	// It is noted once the other one was refused, who may have ended by then.
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(r.text(), "another pid namespace"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it was refused because of %s", r.text())
+		}
 	}
 }
 
