@@ -184,7 +184,11 @@ func (j *Jail) listen() {
 		}
 		switch m.Type {
 		case msgSettled:
-			close(j.settled)
+			select {
+			case <-j.settled: // said twice
+			default:
+				close(j.settled)
+			}
 		case msgFailed:
 			failed = m.err(j.plan)
 		case msgStopped:

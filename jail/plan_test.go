@@ -64,6 +64,43 @@ func find(p *Plan, target string) (Mount, bool) {
 	return p.Mounts[i], true
 }
 
+// TestEarlyBase: a container that is begun before the profile is read is the one that the
+// profile's plan asks for, or it is not begun.
+func TestEarlyBase(t *testing.T) {
+	limits := func(e profiles.Enforce) *profiles.Limit { return &profiles.Limit{Value: 1 << 30, Enforce: e} }
+	for name, c := range map[string]struct {
+		change func(*Features)
+		early  bool
+	}{
+		"without a cgroup":   {func(*Features) {}, true},
+		"a cgroup to be had": {func(f *Features) { f.Cgroup = CgroupSystemd }, false},
+		"cgroup v1":          {func(f *Features) { f.Cgroup = CgroupV1 }, false},
+		"root":               {func(f *Features) { f.Privileged = true }, false},
+		"without Landlock":   {func(f *Features) { f.LandlockABI = 0 }, false},
+		"without seccomp":    {func(f *Features) { f.SeccompNotify = false }, false},
+	} {
+		f := usualFeatures()
+		c.change(&f)
+		base, early := EarlyBase(f, Request{ID: "id", RuntimeDir: "/run/x/id", Caller: Owner{1001, 1001}})
+		if early != c.early {
+			t.Errorf("%s: begun early: %v", name, early)
+		}
+		if !early {
+			continue
+		}
+		s := usualSpec()
+		s.Limits = profiles.Limits{Memory: limits(profiles.EnforceBestEffort), Processes: limits(profiles.EnforceBestEffort)}
+		p, err := MakePlan(s, f, hostPlaces(), usualRequest())
+		if err != nil || !reflect.DeepEqual(p.Base, base) {
+			t.Errorf("%s: begun was %+v, planned %+v: %v", name, base, p, err)
+		}
+		s.Limits.Memory = limits(profiles.EnforceStrict)
+		if _, err := MakePlan(s, f, hostPlaces(), usualRequest()); err == nil {
+			t.Errorf("%s: a limit that nothing holds was planned", name)
+		}
+	}
+}
+
 func TestMakePlan(t *testing.T) {
 	for _, privileged := range []bool{false, true} {
 		f := usualFeatures()
