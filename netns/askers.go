@@ -12,9 +12,10 @@ const (
 	// open at once.
 	maxAskers = 8192
 
-	// askerPatience is how long a record waits for its program to be looked for; the
-	// errand for it was sent before the record, so it is due.
-	askerPatience = 20 * time.Millisecond
+	// askerPatience is how long a record waits for its program to be looked for. The errand
+	// for it was sent before the record, so it is due, and how long all of them may take is
+	// bounded by the namer: this is for a machine that is busy with something else.
+	askerPatience = time.Second
 )
 
 // askers remembers which program is behind a connection, by the gateway's number of

@@ -119,8 +119,9 @@ type errandEnd struct {
 }
 
 // whoPatience bounds the wait for a program to be named; it takes some hundred
-// microseconds, and whoever waits has been decided about already.
-const whoPatience = 100 * time.Millisecond
+// microseconds of a machine that is not busy, and whoever waits has been decided about
+// already.
+const whoPatience = time.Second
 
 func newErrander(c *net.UnixConn) *errander {
 	e := &errander{c: c, waiting: map[uint64]chan errandEnd{}, names: whoMost, named: time.Now()}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -69,12 +70,24 @@ func (n *namer) peer(pid int) audit.Process {
 func (n *namer) spend(look func() audit.Process) audit.Process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	began := time.Now()
-	if !n.share.may(began) {
+	if !n.share.may(time.Now()) {
 		return audit.Process{}
 	}
-	defer func() { n.share.spend(time.Since(began)) }()
+	// Of the processor's time: on a busy machine the rest is others'.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := threadTime()
+	defer func() { n.share.spend(threadTime() - began) }()
 	return look()
+}
+
+// threadTime is how long this thread has run, clock_gettime(2).
+func threadTime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return 0 // every kernel that can have a jail has this clock
+	}
+	return time.Duration(t.Nano())
 }
 
 // explain says once where it is the kernel that can't; the caller holds the lock.
