@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentjail/agentjail/audit"
@@ -50,6 +51,8 @@ type conn struct {
 	seat     *seat
 	hostSeat *seat         // of the host's side
 	splices  chan struct{} // the gateway's; nil: every byte is copied
+	leaving  *atomic.Int64 // the gateway's, see mayLeave
+	left     atomic.Bool
 
 	upCap, downCap *byteCap // of what is relayed; nil for none
 }
@@ -89,6 +92,19 @@ func (c *conn) ruleKey() string {
 		return "none"
 	}
 	return c.verdict.Rule.Origin.String()
+}
+
+// mayLeave counts a connection among those that the gateway's end waits for, until hasLeft.
+func (c *conn) mayLeave(leaving *atomic.Int64) {
+	leaving.Add(1)
+	c.leaving = leaving
+}
+
+// hasLeft says that all that will leave the jail by this connection has.
+func (c *conn) hasLeft() {
+	if c.leaving != nil && !c.left.Swap(true) {
+		c.leaving.Add(-1)
+	}
 }
 
 // serveConn hands a connection to its handler.

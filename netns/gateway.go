@@ -67,6 +67,8 @@ type gateway struct {
 	open   map[net.Conn]bool
 	closed bool
 	conns  sync.WaitGroup
+
+	leaving atomic.Int64 // connections by which something may still leave the jail
 }
 
 // GatewayMain is the gateway's process, from its first instruction to its end: it
@@ -299,8 +301,10 @@ func (g *gateway) accept(l *net.TCPListener, classify func(*net.TCPConn) (*conn,
 			tcp.Close()
 			continue
 		}
+		c.mayLeave(&g.leaving)
 		go func() {
 			defer func() {
+				c.hasLeft()
 				g.forget(tcp)
 				c.seat.leave()
 				g.conns.Done()
@@ -334,10 +338,20 @@ func (g *gateway) forget(c net.Conn) {
 	delete(g.open, c)
 }
 
-// close ends every connection and waits until each has been reported.
+// drainTime is how long what left the jail before its end may take to arrive.
+const drainTime = 250 * time.Millisecond
+
+// close ends every connection and waits until each has been reported. What the agent has
+// sent arrives: its ends of the connections were closed with it, so that a relay soon comes
+// to the end of what there is, unless the host does not take it.
 func (g *gateway) close() {
 	g.mu.Lock()
-	g.closed = true
+	g.closed = true // no new ones
+	g.mu.Unlock()
+	for end := time.Now().Add(drainTime); g.leaving.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	g.mu.Lock()
 	for c := range g.open {
 		c.Close()
 	}

@@ -37,6 +37,9 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 	go func() {
 		var err error
 		c.in, err = c.pass(c.TCPConn, up, c.downCap)
+		if c.inbound {
+			c.hasLeft()
+		}
 		inward <- err
 	}()
 	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
@@ -58,6 +61,9 @@ func (c *conn) relayAfter(up net.Conn, first func() ([]byte, error)) {
 		// The connection is over for the agent; its own side stays open, so that it
 		// can still be told why.
 		up.Close()
+	}
+	if !c.inbound {
+		c.hasLeft()
 	}
 	c.err = errors.Join(c.err, err, <-inward)
 }
