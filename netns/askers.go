@@ -16,6 +16,11 @@ const (
 	// for it was sent before the record, so it is due, and how long all of them may take is
 	// bounded by the namer: this is for a machine that is busy with something else.
 	askerPatience = time.Second
+
+	// askerBurst and a thirtieth of the time (whoPart) bound the waits of all records: a
+	// gateway that was taken over can name errands that it never sent, and no record, nor the
+	// run's end, is to wait for those.
+	askerBurst = 3 * time.Second
 )
 
 // askers remembers which program is behind a connection, by the gateway's number of
@@ -26,10 +31,11 @@ type askers struct {
 	by    map[uint64]audit.Process
 	order []uint64 // a ring, so that the oldest one goes first
 	next  int
+	waits *share
 }
 
 func newAskers() *askers {
-	a := &askers{by: map[uint64]audit.Process{}}
+	a := &askers{by: map[uint64]audit.Process{}, waits: newShare(whoPart, askerBurst, time.Now())}
 	a.known = sync.NewCond(&a.mu)
 	return a
 }
@@ -58,8 +64,14 @@ func (a *askers) get(id uint64, sought bool) audit.Process {
 	if p, ok := a.by[id]; ok || !sought {
 		return p
 	}
-	end := time.Now().Add(askerPatience)
-	timer := time.AfterFunc(askerPatience, a.known.Broadcast)
+	began := time.Now()
+	if !a.waits.may(began) {
+		return audit.Process{}
+	}
+	patience := min(askerPatience, a.waits.left)
+	defer func() { a.waits.spend(time.Since(began)) }()
+	end := began.Add(patience)
+	timer := time.AfterFunc(patience, a.known.Broadcast)
 	defer timer.Stop()
 	for {
 		p, ok := a.by[id]

@@ -209,3 +209,18 @@ func TestParseDiag(t *testing.T) {
 		}
 	}
 }
+
+// Errands that were never sent keep no record waiting for long, however many are named.
+func TestAskersWaits(t *testing.T) {
+	a := newAskers()
+	a.waits = newShare(0, 50*time.Millisecond, time.Now())
+	begun := time.Now()
+	for id := range uint64(100) {
+		if p := a.get(id+1, true); p.PID != 0 {
+			t.Fatalf("%+v", p)
+		}
+	}
+	if d := time.Since(begun); d < 50*time.Millisecond || d > 10*time.Second { // 100 s without a bound
+		t.Errorf("a hundred took %v", d)
+	}
+}
